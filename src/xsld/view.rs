@@ -1,0 +1,189 @@
+//! What a member said, as plain data: no client, no JSON, no time.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+/// What one answer of a member is worth. Three answers, never two: what is not
+/// understood is `Unknown`, which is neither success nor failure.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Answer<T> {
+    /// The member answered and the answer was understood.
+    Known(T),
+    /// The member answered with an error of its own.
+    Refused {
+        /// HTTP status of the answer. It can be 200: an error in the body decides.
+        status: u16,
+        /// The member's text, bounded and with control characters escaped.
+        error: String,
+    },
+    /// No answer, or one that was not understood.
+    Unknown {
+        /// What happened, fit for a log or a condition. It holds no secret.
+        reason: String,
+    },
+}
+
+impl<T> Answer<T> {
+    /// The value, if the answer was understood.
+    pub fn known(self) -> Option<T> {
+        match self {
+            Answer::Known(value) => Some(value),
+            Answer::Refused { .. } | Answer::Unknown { .. } => None,
+        }
+    }
+
+    /// A reference to the value, if the answer was understood.
+    pub fn as_known(&self) -> Option<&T> {
+        match self {
+            Answer::Known(value) => Some(value),
+            Answer::Refused { .. } | Answer::Unknown { .. } => None,
+        }
+    }
+
+    /// The same answer with its value changed by `change`.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Answer<U> {
+        match self {
+            Answer::Known(value) => Answer::Known(change(value)),
+            Answer::Refused { status, error } => Answer::Refused { status, error },
+            Answer::Unknown { reason } => Answer::Unknown { reason },
+        }
+    }
+
+    /// True when the member said that the object does not exist (404).
+    pub fn is_absent(&self) -> bool {
+        matches!(self, Answer::Refused { status: 404, .. })
+    }
+}
+
+/// A cache member group as one of its members sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GroupView {
+    /// Name of the group. Empty when the member does not tell it.
+    pub name: String,
+    /// The members listed, sorted by name; no name occurs twice.
+    pub members: Vec<GroupMember>,
+    /// True when the member answered from what it knew before it lost the primary.
+    pub stale: bool,
+}
+
+impl GroupView {
+    /// The listed member of that name.
+    pub fn member(&self, name: &str) -> Option<&GroupMember> {
+        self.members.iter().find(|member| member.name == name)
+    }
+
+    /// The member that is marked as the primary, if exactly one is.
+    pub fn primary(&self) -> Option<&GroupMember> {
+        let mut marked = self.members.iter().filter(|member| member.primary == Some(true));
+        let first = marked.next()?;
+        marked.next().is_none().then_some(first)
+    }
+}
+
+/// One member in a [`GroupView`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GroupMember {
+    /// Name that the member joined under: the pod's name.
+    pub name: String,
+    /// Host name that the group knows the member by.
+    pub host: Option<String>,
+    /// IP address that the group recorded when the member joined, as text.
+    pub address: Option<String>,
+    /// Whether the group can reach it.
+    pub status: MemberStatus,
+    /// Capacity in GB.
+    pub capacity: Option<u64>,
+    /// Whether it runs a catalog server.
+    pub catalog: Option<bool>,
+    /// Whether it holds the group's configuration.
+    pub primary: Option<bool>,
+    /// Its part in the replication of the configuration database: `master`,
+    /// `slave` or `none` with the default profile.
+    pub replication: Option<String>,
+}
+
+/// Status of a member in the group's view.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum MemberStatus {
+    /// It serves.
+    Online,
+    /// Its process runs but does not serve yet.
+    Starting,
+    /// It was stopped.
+    Stopped,
+    /// The group cannot reach it.
+    Unreachable,
+    /// A word that this release of the operator does not know, as it was said;
+    /// empty when no status was given.
+    Unknown(String),
+}
+
+/// One task in a member's list of tasks, or the status of one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TaskView {
+    /// Number that the member gave the task. Another member may use it too, and
+    /// so may this one after a restart.
+    pub id: u64,
+    /// Command that the task runs.
+    pub command: Option<String>,
+    /// Free text given by whoever started it; ours carries the idempotency key.
+    pub description: Option<String>,
+    /// How far it is.
+    pub status: TaskStatus,
+    /// Progress in percent, 0 to 100.
+    pub progress: Option<u8>,
+    /// Member that it works on.
+    pub member: Option<String>,
+    /// Time of its start, as the member wrote it.
+    pub started: Option<String>,
+}
+
+/// Status of a task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum TaskStatus {
+    /// It still works.
+    Running,
+    /// It ended and did what it was to do.
+    Success,
+    /// It ended without doing all that it was to do.
+    Failed,
+    /// A word that is not understood, as it was said; empty when none was given.
+    /// Neither running nor ended.
+    Unknown(String),
+}
+
+impl TaskStatus {
+    /// True when the task has ended, one way or the other.
+    pub fn is_terminal(&self) -> bool {
+        match self {
+            TaskStatus::Success | TaskStatus::Failed => true,
+            TaskStatus::Running | TaskStatus::Unknown(_) => false,
+        }
+    }
+}
+
+/// One data grid.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GridView {
+    /// Name of the grid.
+    pub name: String,
+    /// Whether it serves.
+    pub status: GridStatus,
+    /// Its other fields by their names on the wire; numbers and booleans as text,
+    /// nulls and nested values left out.
+    pub fields: BTreeMap<String, String>,
+}
+
+/// Status of a data grid.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum GridStatus {
+    /// It is defined but not placed.
+    Created,
+    /// It serves.
+    Online,
+    /// It cannot serve.
+    Error,
+    /// A word that is not understood, as it was said; empty when none was given.
+    Unknown(String),
+}
