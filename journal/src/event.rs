@@ -1,0 +1,650 @@
+//! What may be recorded.
+//!
+//! Intents and outcomes are two records. An intent without an outcome is *in doubt*: the effect
+//! may or may not have happened, and only evidence decides. Outcomes are in the past tense.
+//!
+//! **Stored form.** Variants and fields are stored by position, so both are append-only: a variant
+//! in the middle would decode silently as another one. A changed shape is a new version of the
+//! type with an upcaster; the golden bytes in the tests refuse anything else. No field may be
+//! skipped, flattened or hold free JSON values.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// The place of a member in its group, which is the ordinal of its pod.
+pub type Ordinal = u32;
+
+/// One plan being carried out on one cache; also the trace id of all that is done for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct OperationId(pub Uuid);
+
+impl std::fmt::Display for OperationId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Names one attempt of one step of one operation, for ever. It travels with the effect (in a
+/// task's description, in an annotation), so that what is found later can be told to be ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct StepKey(pub Uuid);
+
+impl StepKey {
+    /// The key of an attempt: the same on every send and every replay of that attempt, another
+    /// one for every other attempt. `target` is [`Step::target`], attempts count from 1.
+    pub fn of(operation: OperationId, target: &str, attempt: u32) -> Self {
+        Self(Uuid::new_v5(&operation.0, format!("{target}#{attempt}").as_bytes()))
+    }
+}
+
+impl std::fmt::Display for StepKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// One life of a member's process. Any difference is another life; what a former one left behind
+/// must be proven void before anything builds on it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Incarnation {
+    /// UID of the pod.
+    pub pod_uid: String,
+    /// Id of the running container; empty while none has run.
+    pub container_id: String,
+    /// How often the pod's container was started again.
+    pub restarts: u32,
+}
+
+/// A member as a step names it: by place and by the UIDs it had when the step was intended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberRef {
+    /// Its place.
+    pub ordinal: Ordinal,
+    /// Its name in the group, which is its pod's name.
+    pub name: String,
+    /// UID of its volume claim. State lives in the volume: another claim is another member.
+    pub claim_uid: String,
+    /// The process that the step is about.
+    pub incarnation: Incarnation,
+}
+
+/// The member through which a disjoin or a ghost removal is done, as it was then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Survivor {
+    /// Its place.
+    pub ordinal: Ordinal,
+    /// Its name in the group.
+    pub name: String,
+    /// The process that took the request.
+    pub incarnation: Incarnation,
+}
+
+/// A text that may be too large for a record of 4 KiB. The large ones are kept in the audit file
+/// under their digest; the record holds the digest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Text {
+    /// The text itself.
+    Inline(String),
+    /// BLAKE3 in hex of a text that the audit file holds, and its length in bytes.
+    External {
+        /// BLAKE3 of the text, lower-case hex.
+        digest: String,
+        /// Length in bytes.
+        len: u32,
+    },
+}
+
+/// Why a claim may be deleted. Every deleted claim has exactly one of these in its intent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Receipt {
+    /// The member left the group: the record of its disjoin's outcome, and what proved absence.
+    Disjoined {
+        /// Sequence of the outcome.
+        seq: u64,
+    },
+    /// The member never joined: no join intent for this claim, or all of them ended without
+    /// effect, and two equal views without it.
+    NeverJoined {
+        /// The views, as JSON.
+        views: String,
+    },
+    /// Recorded, no longer wanted, and found absent twice.
+    FoundAbsent {
+        /// The views, as JSON.
+        views: String,
+    },
+    /// Absence was adopted when the journal was rebuilt from the world.
+    Adopted {
+        /// The views, as JSON.
+        views: String,
+    },
+    /// The custom resource itself was deleted and its policy says `Delete`.
+    CacheDeleted,
+}
+
+/// One effect on the world. Everything that `execute` needs is in here: it has no choices left.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// Commits the pod template that the StatefulSet is to carry.
+    SetTemplate {
+        /// BLAKE3 of the template's canonical JSON, hex.
+        digest: String,
+        /// The template, as JSON.
+        template: Text,
+    },
+    /// Sets `replicas`, and makes the StatefulSet where it is missing.
+    ScaleStatefulSet {
+        /// Committed replicas before.
+        from: u32,
+        /// Replicas to set.
+        to: u32,
+    },
+    /// Runs the join task on the joining member.
+    JoinMember {
+        /// The joining member.
+        member: MemberRef,
+        /// Host of a member of the group.
+        host: String,
+        /// Whether it also becomes a catalog server.
+        catalog: bool,
+    },
+    /// Runs the disjoin task on a survivor.
+    DisjoinMember {
+        /// The leaving member.
+        member: MemberRef,
+        /// Who takes the request.
+        survivor: Survivor,
+    },
+    /// Removes an entry of the group behind which no member of the journal stands.
+    RemoveGhostMember {
+        /// The entry, with what is known of its pod and claim.
+        member: MemberRef,
+        /// Who takes the request.
+        survivor: Survivor,
+    },
+    /// Deletes a member's claim and pod by UID, so that both are made again and empty.
+    ResetMember {
+        /// The member.
+        member: MemberRef,
+    },
+    /// Cancels a task by force on the member that runs it.
+    CancelTask {
+        /// Who runs it.
+        member: MemberRef,
+        /// The task's id there.
+        task: u64,
+    },
+    /// Deletes the claim of a member that is no longer wanted, by UID.
+    DeleteVolume {
+        /// Place of the member it belonged to.
+        ordinal: Ordinal,
+        /// Name of the claim.
+        claim: String,
+        /// Its UID.
+        claim_uid: String,
+        /// Why this is safe.
+        receipt: Receipt,
+    },
+    /// Creates a grid.
+    CreateGrid {
+        /// UID of the DataGrid object.
+        grid_uid: String,
+        /// The grid's name.
+        name: String,
+        /// BLAKE3 of the wanted fields, hex.
+        digest: String,
+    },
+    /// Sets a grid's fields.
+    UpdateGrid {
+        /// UID of the DataGrid object.
+        grid_uid: String,
+        /// The grid's name.
+        name: String,
+        /// BLAKE3 of the wanted fields, hex.
+        digest: String,
+    },
+    /// Deletes a grid.
+    DeleteGrid {
+        /// UID of the DataGrid object.
+        grid_uid: String,
+        /// The grid's name.
+        name: String,
+    },
+    /// Deletes the StatefulSet by UID, because its custom resource goes.
+    DeleteStatefulSet {
+        /// Its UID.
+        uid: String,
+    },
+}
+
+impl Step {
+    /// Stable name of the kind of step, as shown and searched.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::SetTemplate { .. } => "set_template",
+            Self::ScaleStatefulSet { .. } => "scale_stateful_set",
+            Self::JoinMember { .. } => "join_member",
+            Self::DisjoinMember { .. } => "disjoin_member",
+            Self::RemoveGhostMember { .. } => "remove_ghost_member",
+            Self::ResetMember { .. } => "reset_member",
+            Self::CancelTask { .. } => "cancel_task",
+            Self::DeleteVolume { .. } => "delete_volume",
+            Self::CreateGrid { .. } => "create_grid",
+            Self::UpdateGrid { .. } => "update_grid",
+            Self::DeleteGrid { .. } => "delete_grid",
+            Self::DeleteStatefulSet { .. } => "delete_stateful_set",
+        }
+    }
+
+    /// What attempts are counted by within an operation: the kind of step and the object.
+    pub fn target(&self) -> String {
+        let object = match self {
+            Self::SetTemplate { digest, .. } => digest.clone(),
+            Self::ScaleStatefulSet { to, .. } => to.to_string(),
+            Self::JoinMember { member, .. }
+            | Self::DisjoinMember { member, .. }
+            | Self::RemoveGhostMember { member, .. }
+            | Self::ResetMember { member } => member.name.clone(),
+            Self::CancelTask { member, task } => format!("{}/{task}", member.name),
+            Self::DeleteVolume { claim_uid, .. } => claim_uid.clone(),
+            Self::CreateGrid { grid_uid, .. }
+            | Self::UpdateGrid { grid_uid, .. }
+            | Self::DeleteGrid { grid_uid, .. } => grid_uid.clone(),
+            Self::DeleteStatefulSet { uid } => uid.clone(),
+        };
+        format!("{}/{object}", self.name())
+    }
+
+    /// One line for people.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::SetTemplate { digest, .. } => {
+                format!("commit pod template {}", digest.get(..12).unwrap_or(digest))
+            }
+            Self::ScaleStatefulSet { from, to } => format!("set replicas {from} -> {to}"),
+            Self::JoinMember { member, host, catalog } => format!(
+                "join {} to the group at {host}{}",
+                member.name,
+                if *catalog { " as a catalog server" } else { "" }
+            ),
+            Self::DisjoinMember { member, survivor } => {
+                format!("disjoin {} through {}", member.name, survivor.name)
+            }
+            Self::RemoveGhostMember { member, survivor } => {
+                format!("remove the ghost entry of {} through {}", member.name, survivor.name)
+            }
+            Self::ResetMember { member } => {
+                format!("reset {} (claim {}, then its pod)", member.name, member.claim_uid)
+            }
+            Self::CancelTask { member, task } => format!("cancel task {task} on {}", member.name),
+            Self::DeleteVolume { claim, claim_uid, .. } => {
+                format!("delete claim {claim} ({claim_uid})")
+            }
+            Self::CreateGrid { name, .. } => format!("create grid {name}"),
+            Self::UpdateGrid { name, .. } => format!("update grid {name}"),
+            Self::DeleteGrid { name, .. } => format!("delete grid {name}"),
+            Self::DeleteStatefulSet { uid } => format!("delete the StatefulSet {uid}"),
+        }
+    }
+
+    /// Whether a wrong or repeated effect could lose something. Before such a step the audit file
+    /// is synced, the anchor written, and the precondition observed once more.
+    pub fn is_destructive(&self) -> bool {
+        match self {
+            Self::DisjoinMember { .. }
+            | Self::RemoveGhostMember { .. }
+            | Self::ResetMember { .. }
+            | Self::CancelTask { .. }
+            | Self::DeleteVolume { .. }
+            | Self::UpdateGrid { .. }
+            | Self::DeleteGrid { .. }
+            | Self::DeleteStatefulSet { .. } => true,
+            Self::ScaleStatefulSet { from, to } => to < from,
+            Self::SetTemplate { .. } | Self::JoinMember { .. } | Self::CreateGrid { .. } => false,
+        }
+    }
+}
+
+/// What kind of plan an operation carries out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OperationKind {
+    /// The first member, then the others of a new cache.
+    Bootstrap,
+    /// More members.
+    ScaleUp,
+    /// Fewer members.
+    ScaleDown,
+    /// A wanted member is brought back.
+    Repair,
+    /// A new grid.
+    GridCreate,
+    /// Changed fields of a grid.
+    GridUpdate,
+    /// A grid goes.
+    GridDelete,
+    /// The whole cache goes.
+    Delete,
+}
+
+impl OperationKind {
+    /// Stable name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bootstrap => "bootstrap",
+            Self::ScaleUp => "scale_up",
+            Self::ScaleDown => "scale_down",
+            Self::Repair => "repair",
+            Self::GridCreate => "grid_create",
+            Self::GridUpdate => "grid_update",
+            Self::GridDelete => "grid_delete",
+            Self::Delete => "delete",
+        }
+    }
+
+    /// Whether it changes who is in the group.
+    pub fn touches_membership(self) -> bool {
+        match self {
+            Self::Bootstrap | Self::ScaleUp | Self::ScaleDown | Self::Repair | Self::Delete => true,
+            Self::GridCreate | Self::GridUpdate | Self::GridDelete => false,
+        }
+    }
+}
+
+/// What an operation is to reach.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Goal {
+    /// A group of `size` members, of which the first `catalogs` run a catalog server.
+    Members {
+        /// Members wanted.
+        size: u32,
+        /// Catalog servers wanted among later joins.
+        catalogs: u32,
+    },
+    /// A grid with these fields.
+    Grid {
+        /// UID of the DataGrid object.
+        grid_uid: String,
+        /// The grid's name.
+        name: String,
+        /// BLAKE3 of the wanted fields, hex; empty when the grid is to go.
+        digest: String,
+    },
+    /// Nothing is left, but what the policy retains.
+    Gone {
+        /// Whether the claims go too.
+        delete_volumes: bool,
+    },
+}
+
+/// Why an operation was begun.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cause {
+    /// `metadata.generation` of the object that asked for it.
+    pub generation: i64,
+    /// The reason in words: the changed field, or the observed fault.
+    pub reason: String,
+}
+
+/// How an operation ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum End {
+    /// The goal was seen to be reached.
+    Succeeded,
+    /// It cannot be reached.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+    /// A newer goal replaced it at a step boundary.
+    Superseded {
+        /// The newer goal, in words.
+        by: String,
+    },
+}
+
+impl End {
+    /// Stable name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Failed { .. } => "failed",
+            Self::Superseded { .. } => "superseded",
+        }
+    }
+}
+
+/// One member as it was found when the journal was rebuilt from the world.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdoptedMember {
+    /// The member with its present process.
+    pub member: MemberRef,
+    /// Whether the group lists it as a catalog server.
+    pub catalog: bool,
+    /// The address at which the group knows it.
+    pub address: String,
+}
+
+/// A record's payload. Each variant says what state it makes and what refuses it; the table
+/// itself is [`crate::state::StreamState::apply`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// The first record of a journal. Refused anywhere else.
+    Genesis {
+        /// UID of the namespace that the operator lives in: a volume of another one is refused.
+        namespace_uid: String,
+    },
+    /// A new term of leadership. Refused when the term is not newer than the last one.
+    EpochBegun {
+        /// Who leads: pod UID or boot id, journal id, inode of the journal's directory.
+        holder: String,
+    },
+    /// Records are missing: this journal goes on where an older one was lost.
+    Gap {
+        /// Id of the journal before.
+        old_journal: Uuid,
+        /// Last sequence that was found of it (0 = none).
+        found_seq: u64,
+        /// Sequence of the anchor.
+        anchor_seq: u64,
+        /// Hash at the anchor, hex.
+        anchor_hash: String,
+    },
+    /// First record of a cache's stream. Refused when the stream is open.
+    CacheOpened {
+        /// Namespace of the XsldCache.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+    /// None -> an operation is open. Refused while another one is, or when the stream is closed.
+    OperationBegun {
+        /// What kind of plan.
+        kind: OperationKind,
+        /// What to reach.
+        goal: Goal,
+        /// Why.
+        cause: Cause,
+    },
+    /// No step -> a step in doubt. Refused while one is open, while the operation is parked, when
+    /// the attempt does not follow the last one, or when the key is not the attempt's.
+    StepIntended {
+        /// The effect.
+        step: Step,
+        /// Counts from 1 for each target within the operation.
+        attempt: u32,
+        /// [`StepKey::of`] the attempt.
+        key: StepKey,
+        /// What was observed when this was decided, as JSON without secrets.
+        evidence: String,
+    },
+    /// In doubt -> accepted: the member took the request and runs a task. Not an outcome.
+    StepAccepted {
+        /// The attempt.
+        key: StepKey,
+        /// Id of the task on that member, where it told one.
+        task: Option<u64>,
+    },
+    /// In doubt -> still in doubt, with a reason. Not an outcome.
+    StepUnknown {
+        /// The attempt.
+        key: StepKey,
+        /// What is not known and why.
+        reason: String,
+    },
+    /// The step is done. Its meaning is folded into the state.
+    StepSucceeded {
+        /// The attempt.
+        key: StepKey,
+        /// Whether it was found by probing after a crash or a lost answer, not told directly.
+        found_by_probe: bool,
+        /// Something odd that a person should know, such as a task that failed and yet took effect.
+        flagged: Option<String>,
+        /// What proves it, as JSON.
+        evidence: String,
+    },
+    /// The attempt ended without the effect that was wanted.
+    StepFailed {
+        /// The attempt.
+        key: StepKey,
+        /// Why.
+        reason: String,
+        /// What proves it, as JSON.
+        evidence: String,
+    },
+    /// The attempt can no longer take effect (the process that had it is gone).
+    StepVoid {
+        /// The attempt.
+        key: StepKey,
+        /// What proves it, as JSON.
+        evidence: String,
+    },
+    /// The request was never sent: a precondition or the lease said no.
+    StepNotSent {
+        /// The attempt.
+        key: StepKey,
+        /// Why not.
+        reason: String,
+    },
+    /// The operation waits for evidence or a person. Refused when it is parked already.
+    OperationParked {
+        /// A condition reason in CamelCase.
+        reason: String,
+        /// What a person should know and can do.
+        message: String,
+    },
+    /// Evidence or a person decided: the parked operation goes on.
+    OperationResumed {
+        /// What changed.
+        evidence: String,
+    },
+    /// The operation is over. Refused while a step is open.
+    OperationEnded {
+        /// How.
+        end: End,
+    },
+    /// Pod-0 is the group: its own view lists exactly itself Online.
+    Bootstrapped {
+        /// The first member.
+        member: MemberRef,
+        /// The address at which the group knows it.
+        address: String,
+        /// Why it may be read as the group, as JSON.
+        evidence: String,
+    },
+    /// A recorded member came back as another process with its claim, and its own view lists it;
+    /// or the group knows it at another address now.
+    MemberSeen {
+        /// Its place.
+        ordinal: Ordinal,
+        /// Its present process.
+        incarnation: Incarnation,
+        /// The address at which the group knows it.
+        address: String,
+    },
+    /// A recorded member was found absent twice, though nobody removed it.
+    MemberLost {
+        /// Its place.
+        ordinal: Ordinal,
+        /// The views, as JSON.
+        evidence: String,
+    },
+    /// The certificate of a member's volume, trusted at first use or during its own join.
+    TrustPinned {
+        /// Its place.
+        ordinal: Ordinal,
+        /// The volume that holds the key.
+        claim_uid: String,
+        /// Fingerprint of the certificate.
+        fingerprint: String,
+    },
+    /// What the world showed when the journal was rebuilt from it.
+    Adopted {
+        /// Members that the group lists.
+        members: Vec<AdoptedMember>,
+        /// `replicas` of the live StatefulSet.
+        replicas: Option<u32>,
+        /// Digest and text of the live template.
+        template: Option<(String, Text)>,
+    },
+    /// A grid that exists already is taken over as it is.
+    GridAdopted {
+        /// UID of the DataGrid object.
+        grid_uid: String,
+        /// The grid's name.
+        name: String,
+        /// BLAKE3 of the wanted fields that it was seen to have, hex.
+        digest: String,
+    },
+    /// A person decided about a parked operation.
+    Decided {
+        /// Who, as far as that is known.
+        who: String,
+        /// The decision.
+        decision: String,
+        /// Their reason.
+        why: String,
+    },
+    /// The cache is gone. Nothing may follow on this stream.
+    CacheClosed {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Event {
+    /// Stable snake_case name, as stored in the envelope and shown.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Genesis { .. } => "genesis",
+            Self::EpochBegun { .. } => "epoch_begun",
+            Self::Gap { .. } => "gap",
+            Self::CacheOpened { .. } => "cache_opened",
+            Self::OperationBegun { .. } => "operation_begun",
+            Self::StepIntended { .. } => "step_intended",
+            Self::StepAccepted { .. } => "step_accepted",
+            Self::StepUnknown { .. } => "step_unknown",
+            Self::StepSucceeded { .. } => "step_succeeded",
+            Self::StepFailed { .. } => "step_failed",
+            Self::StepVoid { .. } => "step_void",
+            Self::StepNotSent { .. } => "step_not_sent",
+            Self::OperationParked { .. } => "operation_parked",
+            Self::OperationResumed { .. } => "operation_resumed",
+            Self::OperationEnded { .. } => "operation_ended",
+            Self::Bootstrapped { .. } => "bootstrapped",
+            Self::MemberSeen { .. } => "member_seen",
+            Self::MemberLost { .. } => "member_lost",
+            Self::TrustPinned { .. } => "trust_pinned",
+            Self::Adopted { .. } => "adopted",
+            Self::GridAdopted { .. } => "grid_adopted",
+            Self::Decided { .. } => "decided",
+            Self::CacheClosed { .. } => "cache_closed",
+        }
+    }
+}
