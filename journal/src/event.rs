@@ -602,6 +602,22 @@ pub enum Event {
         /// BLAKE3 of the wanted fields that it was seen to have, hex.
         digest: String,
     },
+    /// A member that is not wanted was found absent twice without a disjoin: it never joined, or
+    /// was removed by somebody else. Its replicas and its claim may go. Refused when the receipt
+    /// is not about absence.
+    MemberAbsent {
+        /// The member, with the claim that may go.
+        member: MemberRef,
+        /// `NeverJoined`, `FoundAbsent` or `Adopted`.
+        receipt: Receipt,
+    },
+    /// The claim of a member that left is kept, because the policy says so.
+    VolumeRetained {
+        /// Its place.
+        ordinal: Ordinal,
+        /// UID of the kept claim.
+        claim_uid: String,
+    },
     /// A person decided about a parked operation.
     Decided {
         /// Who, as far as that is known.
@@ -643,6 +659,8 @@ impl Event {
             Self::TrustPinned { .. } => "trust_pinned",
             Self::Adopted { .. } => "adopted",
             Self::GridAdopted { .. } => "grid_adopted",
+            Self::MemberAbsent { .. } => "member_absent",
+            Self::VolumeRetained { .. } => "volume_retained",
             Self::Decided { .. } => "decided",
             Self::CacheClosed { .. } => "cache_closed",
         }

@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::Serialize;
 
 use crate::event::{
-    Cause, End, Event, Goal, Incarnation, MemberRef, OperationId, OperationKind, Ordinal, Step,
-    StepKey, Text,
+    Cause, End, Event, Goal, Incarnation, MemberRef, OperationId, OperationKind, Ordinal, Receipt,
+    Step, StepKey, Text,
 };
 
 /// How many ended operations a cache remembers; the journal itself keeps all of them.
@@ -62,8 +62,8 @@ pub struct Leaving {
     pub name: String,
     /// The claim that is to be deleted.
     pub claim_uid: String,
-    /// Sequence of the outcome that removed it.
-    pub removed_seq: u64,
+    /// Why the claim may be deleted.
+    pub receipt: Receipt,
 }
 
 /// The pod template that the StatefulSet is to carry.
@@ -293,6 +293,8 @@ impl LogState {
             | Event::TrustPinned { .. }
             | Event::Adopted { .. }
             | Event::GridAdopted { .. }
+            | Event::MemberAbsent { .. }
+            | Event::VolumeRetained { .. }
             | Event::Decided { .. }
             | Event::CacheClosed { .. } => {
                 return Err(illegal(event, "it belongs to a cache's stream"));
@@ -404,6 +406,29 @@ impl CacheState {
                 self.grids.insert(grid_uid.clone(), grid);
                 Ok(())
             }
+            Event::MemberAbsent { member, receipt } => {
+                match receipt {
+                    Receipt::NeverJoined { .. }
+                    | Receipt::FoundAbsent { .. }
+                    | Receipt::Adopted { .. } => {}
+                    Receipt::Disjoined { .. } | Receipt::CacheDeleted => {
+                        return Err(illegal(event, "its receipt is not about absence"));
+                    }
+                }
+                self.leave(member, receipt.clone());
+                Ok(())
+            }
+            Event::VolumeRetained { ordinal, claim_uid } => {
+                let leaving = self.leaving.get(ordinal);
+                refuse_if(
+                    leaving.is_none_or(|leaving| leaving.claim_uid != *claim_uid),
+                    event,
+                    "no member with this claim is leaving",
+                )?;
+                self.leaving.remove(ordinal);
+                self.joins.remove(claim_uid);
+                Ok(())
+            }
             Event::Decided { .. } => self.operation_mut(stamp, event).map(|_| ()),
             Event::CacheClosed { .. } => {
                 refuse_if(self.operation.is_some(), event, "an operation is open")?;
@@ -492,7 +517,9 @@ impl CacheState {
                 self.leaving.remove(&member.ordinal);
                 self.members.insert(member.ordinal, established(member, catalog, stamp.seq));
             }
-            Step::DisjoinMember { member, .. } => self.leave(&member, stamp.seq),
+            Step::DisjoinMember { member, .. } => {
+                self.leave(&member, Receipt::Disjoined { seq: stamp.seq });
+            }
             Step::RemoveGhostMember { member, .. } => {
                 self.members.remove(&member.ordinal);
             }
@@ -522,11 +549,11 @@ impl CacheState {
         Ok(())
     }
 
-    fn leave(&mut self, member: &MemberRef, removed_seq: u64) {
+    fn leave(&mut self, member: &MemberRef, receipt: Receipt) {
         self.members.remove(&member.ordinal);
         self.leaving.insert(
             member.ordinal,
-            Leaving { name: member.name.clone(), claim_uid: member.claim_uid.clone(), removed_seq },
+            Leaving { name: member.name.clone(), claim_uid: member.claim_uid.clone(), receipt },
         );
     }
 
