@@ -1,1 +1,2 @@
 //! Simulation.
+pub mod control_plane;
