@@ -1,2 +1,3 @@
 //! Lib.
+pub mod crd;
 pub mod xsld;
