@@ -12,5 +12,12 @@
 //! async runtime. It reads no clock and makes no ids: times and ids come in as values. Replay has
 //! no side effects because it has nothing to make them with.
 
+pub mod chain;
+pub mod codec;
 pub mod event;
+pub mod record;
 pub mod state;
+pub mod store;
+
+#[cfg(test)]
+mod fixtures;

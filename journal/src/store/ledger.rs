@@ -1,0 +1,417 @@
+//! What both backends share, without any I/O: who may append what, and what it becomes.
+//!
+//! Admission has two halves, so that a state can be prepared before it is durable and shown only
+//! afterwards: [`Ledger::prepare`] changes nothing, [`Ledger::accept`] cannot fail.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::{Append, AppendError, Head, StreamHead, TEXT_MAX};
+use crate::chain::{self, Hash};
+use crate::codec;
+use crate::event::{Event, Text};
+use crate::record::{Envelope, Epoch, Record, Seq, StreamId};
+use crate::state::{CacheState, IllegalTransition, LogState};
+
+/// A record with its stored form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The record.
+    pub record: Record,
+    /// Its canonical bytes.
+    pub bytes: Vec<u8>,
+    /// The texts that are kept beside it, by digest.
+    pub blobs: BTreeMap<String, String>,
+}
+
+/// An append that was found to be legal, and what it makes of the state.
+#[derive(Clone, Debug)]
+pub struct Admitted {
+    /// The records, in order.
+    pub entries: Vec<Entry>,
+    /// The stream that they belong to.
+    pub stream: StreamId,
+    /// The state of that stream after them; the default one for the journal's own stream.
+    pub state: Arc<CacheState>,
+    log: Arc<LogState>,
+}
+
+impl Admitted {
+    /// Whether an operation ends here or a destructive step is intended: then all copies are
+    /// synced before anybody is told.
+    pub fn is_boundary(&self) -> bool {
+        self.entries.iter().any(|entry| {
+            let event = &entry.record.event;
+            matches!(event, Event::OperationEnded { .. })
+                || matches!(event, Event::StepIntended { step, .. } if step.is_destructive())
+        })
+    }
+}
+
+/// Why a stored record does not continue the ones before it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReplayError {
+    /// A record is missing, doubled or moved.
+    #[error("sequence {found} stands where {expected} belongs")]
+    Sequence {
+        /// What belongs here.
+        expected: u64,
+        /// What is here.
+        found: u64,
+    },
+    /// The record is another journal's.
+    #[error("the record belongs to journal {found}, not to {expected}")]
+    Journal {
+        /// This journal.
+        expected: Uuid,
+        /// The record's.
+        found: Uuid,
+    },
+    /// The record does not name the hash of the one before.
+    #[error("the chain is broken: the record before has another hash")]
+    Previous,
+    /// The record's hash is not that of its bytes.
+    #[error("the chain is broken: the record's hash is not that of its bytes")]
+    Hash,
+    /// Terms of leadership go backwards.
+    #[error("epoch {found} follows epoch {last}")]
+    Epoch {
+        /// The last one.
+        last: Epoch,
+        /// The record's.
+        found: Epoch,
+    },
+    /// A record of the stream is missing, doubled or moved.
+    #[error("stream sequence {found} stands where {expected} belongs")]
+    StreamSequence {
+        /// What belongs here.
+        expected: u64,
+        /// What is here.
+        found: u64,
+    },
+    /// The transition table refuses the event: bytes that were written wrongly.
+    #[error(transparent)]
+    Illegal(#[from] IllegalTransition),
+}
+
+#[derive(Clone, Debug)]
+struct Stream {
+    head: StreamHead,
+    state: Arc<CacheState>,
+}
+
+/// The journal folded up to its head.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    journal_id: Uuid,
+    epoch: Epoch,
+    log: Arc<LogState>,
+    streams: BTreeMap<StreamId, Stream>,
+    /// Hash of the record with sequence `index + 1`.
+    hashes: Vec<Hash>,
+    texts: BTreeMap<String, Arc<str>>,
+}
+
+impl Ledger {
+    /// A journal without records.
+    pub fn new(journal_id: Uuid) -> Self {
+        Self {
+            journal_id,
+            epoch: Epoch(0),
+            log: Arc::default(),
+            streams: BTreeMap::new(),
+            hashes: Vec::new(),
+            texts: BTreeMap::new(),
+        }
+    }
+
+    /// Checks an append against the present state and makes its records. Nothing is changed.
+    ///
+    /// # Errors
+    /// The first thing that refuses it.
+    pub fn prepare(&self, append: &Append) -> Result<Admitted, AppendError> {
+        if append.events.is_empty() {
+            return Err(AppendError::Empty);
+        }
+        if append.epoch < self.epoch {
+            return Err(AppendError::StaleEpoch { given: append.epoch, current: self.epoch });
+        }
+        let actual = self.streams.get(&append.stream).map_or(0, |stream| stream.head.stream_seq);
+        if append.expected != actual {
+            let Append { stream, expected, .. } = *append;
+            return Err(AppendError::Conflict { stream, expected, actual });
+        }
+        let mut blobs = self.blobs_of(append)?;
+        let mut entries: Vec<Entry> = Vec::with_capacity(append.events.len());
+        let mut fold = self.fold_of(append.stream);
+        let mut previous = self.head().hash;
+        for (index, event) in append.events.iter().enumerate() {
+            let envelope = self.envelope(append, event, index, previous);
+            let bytes = codec::encode(&envelope, event)?;
+            let hash = chain::hash(&previous, &bytes);
+            previous = hash;
+            let record = Record { envelope, event: event.clone(), hash };
+            fold.apply(&record)?;
+            let last = index + 1 == append.events.len();
+            let blobs = take_blobs(&mut blobs, event, last);
+            entries.push(Entry { record, bytes, blobs });
+        }
+        let Fold { state, log, .. } = fold;
+        Ok(Admitted { entries, stream: append.stream, state: state.into(), log: log.into() })
+    }
+
+    /// Makes an admitted append the end of the journal.
+    pub fn accept(&mut self, admitted: &Admitted) {
+        for entry in &admitted.entries {
+            self.note(entry);
+        }
+        self.publish(admitted.stream, Arc::clone(&admitted.state), Arc::clone(&admitted.log));
+    }
+
+    /// [`Ledger::prepare`], then [`Ledger::accept`].
+    ///
+    /// # Errors
+    /// As [`Ledger::prepare`]; nothing is changed then.
+    pub fn admit(&mut self, append: &Append) -> Result<Admitted, AppendError> {
+        let admitted = self.prepare(append)?;
+        self.accept(&admitted);
+        Ok(admitted)
+    }
+
+    /// Takes a stored record as the next one, if it is.
+    ///
+    /// # Errors
+    /// Why it cannot follow; nothing is changed then.
+    pub fn replay(&mut self, entry: &Entry) -> Result<(), ReplayError> {
+        let Envelope { journal_id, epoch, seq, stream, stream_seq, previous, .. } =
+            entry.record.envelope;
+        let head = self.head();
+        if head.seq == 0 {
+            self.journal_id = journal_id;
+        }
+        let expected = head.seq + 1;
+        if seq.0 != expected {
+            return Err(ReplayError::Sequence { expected, found: seq.0 });
+        }
+        if journal_id != self.journal_id {
+            return Err(ReplayError::Journal { expected: self.journal_id, found: journal_id });
+        }
+        if previous != head.hash {
+            return Err(ReplayError::Previous);
+        }
+        if chain::hash(&previous, &entry.bytes) != entry.record.hash {
+            return Err(ReplayError::Hash);
+        }
+        if epoch < self.epoch {
+            return Err(ReplayError::Epoch { last: self.epoch, found: epoch });
+        }
+        let expected = self.streams.get(&stream).map_or(0, |known| known.head.stream_seq) + 1;
+        if stream_seq != expected {
+            return Err(ReplayError::StreamSequence { expected, found: stream_seq });
+        }
+        let mut fold = self.fold_of(stream);
+        fold.apply(&entry.record)?;
+        self.note(entry);
+        self.publish(stream, fold.state.into(), fold.log.into());
+        Ok(())
+    }
+
+    /// The end of the journal.
+    pub fn head(&self) -> Head {
+        Head {
+            journal_id: self.journal_id,
+            epoch: self.epoch,
+            seq: self.hashes.len() as u64,
+            hash: self.hashes.last().copied().unwrap_or(chain::ZERO),
+        }
+    }
+
+    /// What the journal's own stream folds to.
+    pub fn log_state(&self) -> Arc<LogState> {
+        Arc::clone(&self.log)
+    }
+
+    /// What a cache's stream folds to.
+    pub fn state(&self, stream: StreamId) -> Option<Arc<CacheState>> {
+        if stream == StreamId::JOURNAL {
+            return None;
+        }
+        self.streams.get(&stream).map(|known| Arc::clone(&known.state))
+    }
+
+    /// The end of a stream.
+    pub fn stream_head(&self, stream: StreamId) -> Option<StreamHead> {
+        self.streams.get(&stream).map(|known| known.head)
+    }
+
+    /// All caches' streams with their states.
+    pub fn streams(&self) -> Vec<(StreamId, Arc<CacheState>)> {
+        self.streams
+            .iter()
+            .filter(|(stream, _)| **stream != StreamId::JOURNAL)
+            .map(|(stream, known)| (*stream, Arc::clone(&known.state)))
+            .collect()
+    }
+
+    /// The hash of a record.
+    pub fn hash_at(&self, seq: u64) -> Option<Hash> {
+        let index = usize::try_from(seq.checked_sub(1)?).ok()?;
+        self.hashes.get(index).copied()
+    }
+
+    /// The hashes of all records, in order.
+    pub fn hashes(&self) -> &[Hash] {
+        &self.hashes
+    }
+
+    /// A text of an event.
+    pub fn text(&self, text: &Text) -> Option<String> {
+        match text {
+            Text::Inline(text) => Some(text.clone()),
+            Text::External { digest, .. } => self.texts.get(digest).map(|text| text.to_string()),
+        }
+    }
+
+    fn envelope(&self, append: &Append, event: &Event, index: usize, previous: Hash) -> Envelope {
+        let place = index as u64 + 1;
+        let rest = append.events.len() - index - 1;
+        Envelope {
+            format: codec::ENVELOPE_VERSION,
+            journal_id: self.journal_id,
+            epoch: append.epoch,
+            seq: Seq(self.head().seq + place),
+            stream: append.stream,
+            stream_seq: append.expected + place,
+            rest: u32::try_from(rest).unwrap_or(u32::MAX),
+            operation: append.operation,
+            time_us: append.time_us,
+            type_name: event.name().to_owned(),
+            previous,
+        }
+    }
+
+    /// The texts of an append by digest, once all that its events name are found.
+    fn blobs_of(&self, append: &Append) -> Result<BTreeMap<String, String>, AppendError> {
+        let mut blobs = BTreeMap::new();
+        for text in &append.blobs {
+            if text.len() > TEXT_MAX {
+                return Err(AppendError::TextTooLarge { bytes: text.len() });
+            }
+            blobs.insert(chain::digest(text), text.clone());
+        }
+        for event in &append.events {
+            let missing = external_digests(event)
+                .into_iter()
+                .find(|digest| !blobs.contains_key(digest) && !self.texts.contains_key(digest));
+            if let Some(digest) = missing {
+                return Err(AppendError::MissingText { digest, event: event.name() });
+            }
+        }
+        Ok(blobs)
+    }
+
+    fn fold_of(&self, stream: StreamId) -> Fold {
+        Fold {
+            stream,
+            first: self.hashes.is_empty(),
+            state: self
+                .streams
+                .get(&stream)
+                .map_or_else(CacheState::default, |known| CacheState::clone(&known.state)),
+            log: LogState::clone(&self.log),
+        }
+    }
+
+    fn note(&mut self, entry: &Entry) {
+        let Record { envelope, hash, .. } = &entry.record;
+        self.epoch = self.epoch.max(envelope.epoch);
+        self.hashes.push(*hash);
+        for (digest, text) in &entry.blobs {
+            self.texts.entry(digest.clone()).or_insert_with(|| text.as_str().into());
+        }
+        let head = StreamHead {
+            seq: envelope.seq.0,
+            stream_seq: envelope.stream_seq,
+            epoch: envelope.epoch,
+            hash: *hash,
+        };
+        self.streams
+            .entry(envelope.stream)
+            .and_modify(|known| known.head = head)
+            .or_insert_with(|| Stream { head, state: Arc::default() });
+    }
+
+    fn publish(&mut self, stream: StreamId, state: Arc<CacheState>, log: Arc<LogState>) {
+        self.log = log;
+        if let Some(known) = self.streams.get_mut(&stream) {
+            known.state = state;
+        }
+    }
+}
+
+/// The state that the records of one append are folded into, before anybody sees it.
+struct Fold {
+    stream: StreamId,
+    first: bool,
+    state: CacheState,
+    log: LogState,
+}
+
+impl Fold {
+    fn apply(&mut self, record: &Record) -> Result<(), IllegalTransition> {
+        let is_genesis = matches!(record.event, Event::Genesis { .. });
+        if is_genesis != std::mem::take(&mut self.first) {
+            let reason = if is_genesis {
+                "the journal has records already"
+            } else {
+                "the first record of a journal is its genesis"
+            };
+            return Err(IllegalTransition { event: record.event.name(), reason: reason.into() });
+        }
+        if self.stream == StreamId::JOURNAL {
+            self.log.apply(record.envelope.epoch.0, &record.event)
+        } else {
+            self.state.apply(record.stamp(), &record.event)
+        }
+    }
+}
+
+/// The texts that belong to an event's record: those that it names, and with the last event all
+/// that no event names.
+fn take_blobs(
+    blobs: &mut BTreeMap<String, String>,
+    event: &Event,
+    last: bool,
+) -> BTreeMap<String, String> {
+    if last {
+        return std::mem::take(blobs);
+    }
+    external_digests(event).iter().filter_map(|digest| blobs.remove_entry(digest)).collect()
+}
+
+/// The digests of the texts that an event keeps outside its record, wherever it names them.
+///
+/// They are looked for in its readable form, so that no new kind of event can be forgotten here.
+pub fn external_digests(event: &Event) -> Vec<String> {
+    let mut digests = Vec::new();
+    if let Ok(readable) = serde_json::to_value(event) {
+        collect_digests(&readable, &mut digests);
+    }
+    digests
+}
+
+fn collect_digests(value: &Value, digests: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            let external = fields.get("external").filter(|_| fields.len() == 1);
+            let digest = external.and_then(|text| text.get("digest")).and_then(Value::as_str);
+            digests.extend(digest.map(str::to_owned));
+            fields.values().for_each(|field| collect_digests(field, digests));
+        }
+        Value::Array(items) => items.iter().for_each(|item| collect_digests(item, digests)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
