@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use uuid::Uuid;
 
 /// What one answer of a member is worth. Three answers, never two: what is not
 /// understood is `Unknown`, which is neither success nor failure.
@@ -137,6 +138,42 @@ pub struct TaskView {
     pub member: Option<String>,
     /// Time of its start, as the member wrote it.
     pub started: Option<String>,
+    /// What the member says about it: why it failed, for instance.
+    pub message: Option<String>,
+}
+
+impl TaskView {
+    /// True while the task works.
+    pub fn is_running(&self) -> bool {
+        self.status == TaskStatus::Running
+    }
+
+    /// The idempotency key in its description, if it is one of ours.
+    pub fn key(&self) -> Option<Uuid> {
+        key_of(self.description.as_deref()?)
+    }
+}
+
+/// What precedes the idempotency key in a task's description.
+const KEY_PREFIX: &str = "xsld-operator ";
+
+/// The description that carries `key` with a task.
+pub fn description_of(key: Uuid) -> String {
+    format!("{KEY_PREFIX}{key}")
+}
+
+/// The idempotency key that a task's description carries. None where there is no
+/// key, or more than one.
+pub fn key_of(description: &str) -> Option<Uuid> {
+    let mut keys = description.match_indices(KEY_PREFIX).filter_map(|(at, _)| {
+        let after = description.get(at + KEY_PREFIX.len()..)?;
+        let key = after.get(..36)?;
+        let ends =
+            !after[36..].starts_with(|next: char| next.is_ascii_alphanumeric() || next == '-');
+        ends.then(|| Uuid::try_parse(key).ok()).flatten()
+    });
+    let first = keys.next()?;
+    keys.all(|key| key == first).then_some(first)
 }
 
 /// Status of a task.
@@ -186,4 +223,59 @@ pub enum GridStatus {
     Error,
     /// A word that is not understood, as it was said; empty when none was given.
     Unknown(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: Uuid = Uuid::from_u128(0x1234_5678_9abc_4def_8123_4567_89ab_cdef);
+    const OTHER: Uuid = Uuid::from_u128(7);
+
+    #[test]
+    fn a_key_is_read_back_from_its_description() {
+        assert_eq!(description_of(KEY), "xsld-operator 12345678-9abc-4def-8123-456789abcdef");
+        assert_eq!(key_of(&description_of(KEY)), Some(KEY));
+        assert_eq!(key_of(&format!("[task] {} (cg1)", description_of(KEY))), Some(KEY));
+        let twice = format!("{0} {0}", description_of(KEY));
+        assert_eq!(key_of(&twice), Some(KEY));
+    }
+
+    #[test]
+    fn a_description_without_one_clear_key_has_none() {
+        let both = format!("{} {}", description_of(KEY), description_of(OTHER));
+        let longer = format!("{}0", description_of(KEY));
+        for text in [
+            "",
+            "add a new member",
+            "xsld-operator ",
+            "xsld-operator 1234",
+            "xsld-operator é",
+            "xsld-operator 12345678-9abc-4def-8123-456789abcdeé",
+            "12345678-9abc-4def-8123-456789abcdef",
+            both.as_str(),
+            longer.as_str(),
+        ] {
+            assert_eq!(key_of(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn only_one_marked_member_is_the_primary() {
+        let member = |name: &str, primary| GroupMember {
+            name: name.to_owned(),
+            host: None,
+            address: None,
+            status: MemberStatus::Online,
+            capacity: None,
+            catalog: None,
+            primary,
+            replication: None,
+        };
+        let view = |members| GroupView { name: "cg1".to_owned(), members, stale: false };
+        let one = view(vec![member("a", None), member("b", Some(true)), member("c", Some(false))]);
+        assert_eq!(one.primary().map(|member| member.name.as_str()), Some("b"));
+        assert!(view(vec![member("a", Some(true)), member("b", Some(true))]).primary().is_none());
+        assert!(view(vec![member("a", None)]).primary().is_none());
+    }
 }
