@@ -43,7 +43,7 @@ use serde::{Deserialize, Serialize};
 pub struct XsldCacheSpec {
     /// Acceptance of the product's licence: the word `accept`. Required; cannot be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(required, extend("enum" = ["accept"]))]
+    #[schemars(extend("enum" = ["accept"]))]
     pub license: Option<String>,
 
     /// Wanted number of members.
@@ -163,10 +163,13 @@ pub struct Storage {
 
     /// Access modes of the claims. Cannot be changed.
     #[serde(default = "default_access_modes")]
-    #[schemars(length(min = 1, max = 1), inner(length(max = 32)), extend("items" = {
-        "type": "string",
-        "enum": ["ReadWriteOnce", "ReadWriteOncePod", "ReadWriteMany"],
-    }))]
+    #[schemars(length(min = 1, max = 3), extend(
+        "items" = {
+            "type": "string",
+            "enum": ["ReadWriteOnce", "ReadWriteOncePod", "ReadWriteMany"],
+        },
+        "x-kubernetes-list-type" = "set"
+    ))]
     pub access_modes: Vec<String>,
 
     /// What happens to a volume that no member needs any more.

@@ -24,7 +24,10 @@ pub struct PodSettings {
 
     /// Secrets with which the image is pulled.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16))]
+    #[schemars(length(max = 16), extend(
+        "x-kubernetes-list-type" = "map",
+        "x-kubernetes-list-map-keys" = ["name"]
+    ))]
     pub image_pull_secrets: Vec<LocalObjectReference>,
 
     /// Labels that a node must have.
@@ -61,7 +64,10 @@ pub struct PodSettings {
     /// Further environment of the container. The variables that the operator
     /// sets cannot be named.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 64), extend(
+        "x-kubernetes-list-type" = "map",
+        "x-kubernetes-list-map-keys" = ["name"]
+    ))]
     pub env: Vec<EnvVar>,
 
     /// Further labels of the pods. The labels that the operator sets cannot be named.

@@ -49,6 +49,7 @@ pub fn cache_name_length() -> Rule {
 
 /// Adds the rules of `XsldCache.spec`.
 pub fn cache_spec(schema: &mut Schema) {
+    require(schema, &["license"]);
     for (plain, reference) in
         [("adminPwd", "adminPasswordSecretRef"), ("secretKey", "secretKeySecretRef")]
     {
@@ -113,6 +114,7 @@ pub fn grid_spec(schema: &mut Schema) {
 
 /// Adds the rules of `GridTemplate.spec`.
 pub fn template_spec(schema: &mut Schema) {
+    require(schema, &["objectGridXml", "deploymentPolicyXml"]);
     add(
         schema,
         forbidden(
@@ -168,7 +170,6 @@ fn secret(plain: &str, reference: &str) -> Vec<Rule> {
 }
 
 fn storage() -> Vec<Rule> {
-    let class = "storage.storageClassName";
     vec![
         forbidden(
             "quantity(self.storage.size).compareTo(quantity(oldSelf.storage.size)) >= 0",
@@ -180,7 +181,13 @@ fn storage() -> Vec<Rule> {
             ".storage.size",
             "storage.size must be more than nothing",
         ),
-        immutable(class),
+        invalid(
+            "!('ReadWriteOncePod' in self.storage.accessModes) \
+             || size(self.storage.accessModes) == 1",
+            ".storage.accessModes",
+            "storage.accessModes cannot join ReadWriteOncePod with another mode",
+        ),
+        immutable("storage.storageClassName"),
         immutable("storage.accessModes"),
     ]
 }
@@ -190,6 +197,8 @@ fn pod() -> Vec<Rule> {
     let labels =
         RESERVED_LABELS.map(|label| format!("!('{label}' in self.pod.labels)")).join(" && ");
     vec![
+        quantities("limits"),
+        quantities("requests"),
         forbidden(
             &format!("!has(self.pod.env) || self.pod.env.all(e, !(e.name in [{env}]))"),
             ".pod.env",
@@ -201,6 +210,18 @@ fn pod() -> Vec<Rule> {
             "pod.labels must not name a label that the operator sets",
         ),
     ]
+}
+
+fn quantities(list: &str) -> Rule {
+    let field = format!("pod.resources.{list}");
+    invalid(
+        &format!(
+            "!has(self.pod.resources) || !has(self.{field}) || self.{field}\
+             .all(k, type(self.{field}[k]) == int || isQuantity(self.{field}[k]))"
+        ),
+        &format!(".{field}"),
+        &format!("{field} must be quantities such as 500m or 2Gi"),
+    )
 }
 
 /// A field that is as it was: not changed, added or removed.
@@ -221,6 +242,11 @@ fn forbidden(rule: &str, field: &str, message: &str) -> Rule {
 
 fn invalid(rule: &str, field: &str, message: &str) -> Rule {
     Rule::new(rule).message(message).field_path(field)
+}
+
+/// Makes fields required that the types can do without.
+fn require(schema: &mut Schema, fields: &[&str]) {
+    schema.insert("required".to_owned(), fields.iter().copied().collect());
 }
 
 /// Adds one rule to a schema.

@@ -11,6 +11,10 @@ const MAX_TEXT: i64 = 32_768;
 const MAX_ITEMS: i64 = 128;
 const MAX_PROPERTIES: i64 = 64;
 
+/// Most kinds of resources that a pod may name. The rule about them visits each,
+/// and the cost of a map's keys cannot be bounded in any other way.
+const MAX_RESOURCES: i64 = 16;
+
 /// Completes a derived definition.
 ///
 /// - Every string, list and map is bounded.
@@ -26,6 +30,11 @@ pub fn finish(mut definition: CustomResourceDefinition) -> CustomResourceDefinit
             version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut())
         {
             walk(schema, &mut bound);
+            for path in QUANTITIES {
+                if let Some(quantities) = descend(schema, path) {
+                    quantities.max_properties = Some(MAX_RESOURCES);
+                }
+            }
             for path in EMBEDDED {
                 if let Some(embedded) = descend(schema, path) {
                     for inner in children(embedded) {
@@ -37,6 +46,10 @@ pub fn finish(mut definition: CustomResourceDefinition) -> CustomResourceDefinit
     }
     definition
 }
+
+/// Maps of resources.
+const QUANTITIES: &[&[&str]] =
+    &[&["spec", "pod", "resources", "limits"], &["spec", "pod", "resources", "requests"]];
 
 /// Fields whose type is Kubernetes' own, from the root.
 const EMBEDDED: &[&[&str]] = &[

@@ -36,12 +36,10 @@ pub const MAX_DOCUMENT_BYTES: usize = 262_144;
 pub struct GridTemplateSpec {
     /// The ObjectGrid descriptor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(required)]
     pub object_grid_xml: Option<Document>,
 
     /// The deployment policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(required)]
     pub deployment_policy_xml: Option<Document>,
 
     /// The XsldCache that gets the template. Not together with `cacheSelector`;
