@@ -1,5 +1,7 @@
 //! The cache's REST API: what is asked, over which wire, and what the answers mean.
 
+pub mod call;
+pub mod client;
 pub mod https;
 pub mod profile;
 pub mod text;

@@ -120,6 +120,14 @@ impl Reply {
     }
 }
 
+/// Any JSON document, as it is but for its secrets.
+pub fn document(reply: &Reply) -> Answer<Value> {
+    match reply.value() {
+        Ok(value) => Answer::Known(value.clone()),
+        Err(other) => other,
+    }
+}
+
 /// What came of a request that changes something.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Acceptance {
