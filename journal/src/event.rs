@@ -68,7 +68,7 @@ pub struct MemberRef {
     pub incarnation: Incarnation,
 }
 
-/// The member through which a disjoin or a ghost removal is done, as it was then.
+/// The established member through which something is done to the group, as it was then.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Survivor {
     /// Its place.
@@ -196,6 +196,8 @@ pub enum Step {
         name: String,
         /// BLAKE3 of the wanted fields, hex.
         digest: String,
+        /// Who takes the request.
+        through: Survivor,
     },
     /// Sets a grid's fields.
     UpdateGrid {
@@ -205,6 +207,8 @@ pub enum Step {
         name: String,
         /// BLAKE3 of the wanted fields, hex.
         digest: String,
+        /// Who takes the request.
+        through: Survivor,
     },
     /// Deletes a grid.
     DeleteGrid {
@@ -212,6 +216,8 @@ pub enum Step {
         grid_uid: String,
         /// The grid's name.
         name: String,
+        /// Who takes the request.
+        through: Survivor,
     },
     /// Deletes the StatefulSet by UID, because its custom resource goes.
     DeleteStatefulSet {
@@ -472,8 +478,9 @@ pub enum Event {
         /// Why.
         cause: Cause,
     },
-    /// No step -> a step in doubt. Refused while one is open, while the operation is parked, when
-    /// the attempt does not follow the last one, or when the key is not the attempt's.
+    /// No step -> a step in doubt. Refused while one is open (but for `CancelTask`, which needs
+    /// one), while the operation is parked, when the attempt does not follow the last one, or when
+    /// the key is not the attempt's.
     StepIntended {
         /// The effect.
         step: Step,

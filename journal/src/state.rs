@@ -147,8 +147,12 @@ pub struct Operation {
     pub begun_us: i64,
     /// The step in doubt, if any.
     pub step: Option<OpenStep>,
+    /// A cancellation of the task that the step in doubt runs; the one thing that is done aside.
+    pub cancel: Option<OpenStep>,
     /// Keys of all attempts, by [`Step::target`], in order.
     pub attempts: BTreeMap<String, Vec<StepKey>>,
+    /// Why the last attempt ended without its effect; none after a success.
+    pub last_failure: Option<String>,
     /// Steps that succeeded.
     pub steps_done: u32,
     /// Records of this operation so far.
@@ -310,6 +314,11 @@ impl CacheState {
         self.operation.as_ref().and_then(|operation| operation.step.as_ref())
     }
 
+    /// The open cancellation of the open step's task, where there is one.
+    pub fn open_cancel(&self) -> Option<&OpenStep> {
+        self.operation.as_ref().and_then(|operation| operation.cancel.as_ref())
+    }
+
     /// Folds one record: the transition table.
     ///
     /// # Errors
@@ -354,14 +363,11 @@ impl CacheState {
                 let step = self.close_step(stamp, event, *key)?;
                 self.succeed(stamp, event, step)
             }
-            Event::StepFailed { key, .. }
-            | Event::StepVoid { key, .. }
-            | Event::StepNotSent { key, .. } => {
-                let step = self.close_step(stamp, event, *key)?;
-                if let Step::JoinMember { member, .. } = &step.step {
-                    self.joins.insert(member.claim_uid.clone(), JoinHistory::WithoutEffect);
-                }
-                Ok(())
+            Event::StepFailed { key, reason, .. } | Event::StepNotSent { key, reason } => {
+                self.fail(stamp, event, *key, reason)
+            }
+            Event::StepVoid { key, .. } => {
+                self.fail(stamp, event, *key, "it could no longer take effect")
             }
             Event::OperationParked { reason, message } => {
                 let operation = self.operation_mut(stamp, event)?;
@@ -458,7 +464,9 @@ impl CacheState {
             begun_seq: stamp.seq,
             begun_us: stamp.time_us,
             step: None,
+            cancel: None,
             attempts: BTreeMap::new(),
+            last_failure: None,
             steps_done: 0,
             records: 1,
             parked: None,
@@ -475,24 +483,49 @@ impl CacheState {
         key: StepKey,
     ) -> Result<(), IllegalTransition> {
         let target = step.target();
+        let cancels = matches!(step, Step::CancelTask { .. });
         let operation = self.operation_mut(stamp, event)?;
-        refuse_if(operation.step.is_some(), event, "a step is open")?;
+        refuse_if(operation.step.is_some() && !cancels, event, "a step is open")?;
+        refuse_if(operation.step.is_none() && cancels, event, "no step's task can be cancelled")?;
+        refuse_if(operation.cancel.is_some(), event, "a cancellation is open")?;
         refuse_if(operation.parked.is_some(), event, "the operation is parked")?;
         let next = operation.attempts_of(&target).saturating_add(1);
         refuse_if(attempt != next, event, "the attempt does not follow the last one")?;
         let expected = StepKey::of(operation.id, &target, attempt);
         refuse_if(key != expected, event, "the key is not this attempt's")?;
         operation.attempts.entry(target).or_default().push(key);
-        operation.step = Some(OpenStep {
+        let open = OpenStep {
             step: step.clone(),
             attempt,
             key,
             progress: Progress::Intended,
             intended_seq: stamp.seq,
             intended_us: stamp.time_us,
-        });
+        };
+        if cancels {
+            operation.cancel = Some(open);
+        } else {
+            operation.step = Some(open);
+        }
         if let Step::JoinMember { member, .. } = step {
             self.joins.insert(member.claim_uid.clone(), JoinHistory::InDoubt);
+        }
+        Ok(())
+    }
+
+    fn fail(
+        &mut self,
+        stamp: Stamp,
+        event: &Event,
+        key: StepKey,
+        reason: &str,
+    ) -> Result<(), IllegalTransition> {
+        let open = self.close_step(stamp, event, key)?;
+        if let Step::JoinMember { member, .. } = open.step {
+            self.joins.insert(member.claim_uid, JoinHistory::WithoutEffect);
+        }
+        if let Some(operation) = &mut self.operation {
+            operation.last_failure = Some(reason.to_owned());
         }
         Ok(())
     }
@@ -505,6 +538,7 @@ impl CacheState {
     ) -> Result<(), IllegalTransition> {
         if let Some(operation) = &mut self.operation {
             operation.steps_done = operation.steps_done.saturating_add(1);
+            operation.last_failure = None;
         }
         match open.step {
             Step::SetTemplate { digest, template } => {
@@ -532,8 +566,8 @@ impl CacheState {
                 self.leaving.remove(&ordinal);
                 self.forget_claim(&claim_uid);
             }
-            Step::CreateGrid { grid_uid, name, digest }
-            | Step::UpdateGrid { grid_uid, name, digest } => {
+            Step::CreateGrid { grid_uid, name, digest, .. }
+            | Step::UpdateGrid { grid_uid, name, digest, .. } => {
                 self.grids.insert(grid_uid, Grid { name, digest, seq: stamp.seq });
             }
             Step::DeleteGrid { grid_uid, .. } => {
@@ -610,7 +644,7 @@ impl CacheState {
         replicas: Option<u32>,
         template: Option<&(String, Text)>,
     ) -> Result<(), IllegalTransition> {
-        refuse_if(self.operation.is_some(), event, "an operation is open")?;
+        refuse_if(self.open_step().is_some(), event, "a step is open")?;
         self.members.clear();
         for adopted in members {
             let mut member = established(adopted.member.clone(), adopted.catalog, stamp.seq);
@@ -646,11 +680,11 @@ impl CacheState {
         event: &Event,
         key: StepKey,
     ) -> Result<&mut OpenStep, IllegalTransition> {
-        let Some(step) = &mut self.operation_mut(stamp, event)?.step else {
-            return Err(illegal(event, "no step is open"));
-        };
-        refuse_if(step.key != key, event, "its key is not the open step's")?;
-        Ok(step)
+        let operation = self.operation_mut(stamp, event)?;
+        refuse_if(operation.step.is_none(), event, "no step is open")?;
+        let mut open = operation.cancel.iter_mut().chain(operation.step.iter_mut());
+        open.find(|step| step.key == key)
+            .ok_or_else(|| illegal(event, "its key is not an open step's"))
     }
 
     fn close_step(
@@ -661,6 +695,10 @@ impl CacheState {
     ) -> Result<OpenStep, IllegalTransition> {
         self.open_mut(stamp, event, key)?;
         let operation = self.operation_mut(stamp, event)?;
+        if operation.cancel.as_ref().is_some_and(|cancel| cancel.key == key) {
+            return operation.cancel.take().ok_or_else(|| illegal(event, "no step is open"));
+        }
+        refuse_if(operation.cancel.is_some(), event, "the cancellation of its task is open")?;
         operation.step.take().ok_or_else(|| illegal(event, "no step is open"))
     }
 

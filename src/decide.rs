@@ -1,0 +1,206 @@
+//! What to do next: pure, from values to a value.
+//!
+//! Nothing in here has a client, a clock, randomness or the journal. Each pass decides one thing;
+//! the controller records it, does it and observes again. The same tables settle a step that is
+//! running as planned and one that a crash left in doubt: there is no second path for recovery.
+
+pub mod deletion;
+pub mod disjoin;
+pub mod grids;
+pub mod join;
+pub mod membership;
+pub mod news;
+pub mod steps;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+pub mod views;
+pub mod watch;
+
+use std::collections::BTreeMap;
+
+use xsld_journal::event::{Event, Goal, Step, StepKey, Text};
+use xsld_journal::state::CacheState;
+
+use crate::crd::conditions::ConditionReason as Reason;
+use crate::observation::Observation;
+use crate::times::Times;
+use watch::Watch;
+
+/// How many attempts a step gets before a person is asked.
+pub const ATTEMPTS_MAX: u32 = 5;
+
+/// What the custom resource asks for, as far as decisions need it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Name of the XsldCache.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// `metadata.generation`.
+    pub generation: i64,
+    /// Members wanted.
+    pub size: u32,
+    /// Catalog servers wanted among the first members.
+    pub catalogs: u32,
+    /// Whether the claim of a member that was scaled away is deleted.
+    pub delete_scaled_volumes: bool,
+    /// Whether all claims are deleted with the custom resource.
+    pub delete_volumes: bool,
+    /// Whether a half-joined member may be wiped.
+    pub reset_half_joined: bool,
+    /// Stop at the next step boundary.
+    pub paused: bool,
+    /// The custom resource is being deleted.
+    pub deleting: bool,
+    /// The pod template that the spec gives now: digest and JSON.
+    pub template: (String, Text),
+    /// The grids that are to be in this cache, by UID of their DataGrid.
+    pub grids: BTreeMap<String, WantedGrid>,
+}
+
+/// A DataGrid, as far as decisions need it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedGrid {
+    /// The grid's name.
+    pub name: String,
+    /// `metadata.generation`.
+    pub generation: i64,
+    /// Wanted fields by their names on the wire, as text.
+    pub fields: BTreeMap<String, String>,
+    /// BLAKE3 of the fields, hex.
+    pub digest: String,
+    /// Whether a grid that was changed by hand is set back.
+    pub correct_drift: bool,
+    /// Whether the DataGrid is being deleted.
+    pub deleting: bool,
+    /// Whether the grid itself goes with it.
+    pub delete_grid: bool,
+}
+
+/// Everything that a decision may look at.
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'a> {
+    /// What is asked for.
+    pub wanted: &'a Wanted,
+    /// What was seen just now.
+    pub seen: &'a Observation,
+    /// What the journal knows.
+    pub state: &'a CacheState,
+    /// How long the world has looked like this.
+    pub watch: &'a Watch,
+    /// The time constants.
+    pub times: &'a Times,
+    /// The command that a join's task runs, by the API profile.
+    pub join_command: &'a str,
+    /// The command that a disjoin's task runs.
+    pub disjoin_command: &'a str,
+}
+
+/// Why nothing is done just now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// A condition reason.
+    pub reason: Reason,
+    /// One sentence for people.
+    pub message: String,
+}
+
+impl Waiting {
+    /// Waits for `message`.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into() }
+    }
+}
+
+/// The one thing to do in this pass.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Decision {
+    /// All is as it should be: look again when something changes, or after the idle poll.
+    Rest,
+    /// Something is on its way: look again soon.
+    Wait(Waiting),
+    /// A step is in doubt and no evidence decides. Counted when the world stayed equal for the
+    /// whole settle time.
+    InDoubt(Waiting),
+    /// Append these, all or nothing, and look again at once.
+    Record(Vec<Event>),
+    /// Append the beginning of an operation (the shell gives it an id), and look again at once.
+    Begin {
+        /// What kind of plan.
+        kind: xsld_journal::event::OperationKind,
+        /// What to reach.
+        goal: Goal,
+        /// Why.
+        cause: xsld_journal::event::Cause,
+    },
+    /// Append the intent, then do it.
+    Run {
+        /// The effect.
+        step: Step,
+        /// What was observed, as JSON.
+        evidence: String,
+    },
+    /// The effect of the open attempt certainly did not and will not happen: send it again.
+    Resend {
+        /// The open attempt.
+        key: StepKey,
+    },
+}
+
+impl Decision {
+    /// Waits.
+    pub fn wait(reason: Reason, message: impl Into<String>) -> Self {
+        Self::Wait(Waiting::new(reason, message))
+    }
+}
+
+/// Decides. The order matters: first what the journal should know of the members, because nothing
+/// that an unrecorded process says counts as a view; then a step in doubt is settled before
+/// anything new; then deletion; then membership; grids come last.
+pub fn decide(inputs: Inputs<'_>) -> Decision {
+    let Inputs { wanted, state, .. } = inputs;
+    if state.closed {
+        return Decision::Rest;
+    }
+    if state.name.is_empty() {
+        return Decision::Record(vec![Event::CacheOpened {
+            namespace: wanted.namespace.clone(),
+            name: wanted.name.clone(),
+        }]);
+    }
+    if let Some(events) = news::news(inputs) {
+        return Decision::Record(events);
+    }
+    if let Some(open) = state.open_cancel().or(state.open_step()) {
+        return steps::settle(inputs, open);
+    }
+    if wanted.deleting {
+        return deletion::decide(inputs);
+    }
+    if wanted.paused {
+        return Decision::wait(Reason::Paused, "spec.paused is set: stopped at a step boundary");
+    }
+    match membership::decide(inputs) {
+        Decision::Rest => grids::decide(inputs),
+        decision => decision,
+    }
+}
+
+/// JSON of a value for the evidence of a record; bounded, never fails.
+pub(crate) fn evidence(value: &impl serde::Serialize) -> String {
+    /// Records hold at most 4 KiB; the rest of the record needs some of it.
+    const EVIDENCE_BYTES_MAX: usize = 1536;
+    let text = serde_json::to_string(value).unwrap_or_else(|error| format!("\"{error}\""));
+    if text.len() <= EVIDENCE_BYTES_MAX {
+        return text;
+    }
+    let digest = blake3::hash(text.as_bytes()).to_hex();
+    let cut = text.floor_char_boundary(EVIDENCE_BYTES_MAX - 256);
+    serde_json::json!({ "cut": &text[..cut], "blake3": digest.as_str(), "len": text.len() })
+        .to_string()
+        .chars()
+        .take(EVIDENCE_BYTES_MAX * 2)
+        .collect()
+}

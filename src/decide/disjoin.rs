@@ -1,0 +1,165 @@
+//! The in-doubt table of a disjoin and of a ghost removal, and what *absent* means.
+
+use xsld_journal::event::Ordinal;
+use xsld_journal::state::CacheState;
+
+use super::views::{OurTask, primary, view_of};
+use crate::observation::{Observation, Report};
+
+/// The leaving member in the group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// Missing from the primary's view and from the views of a majority of the catalogs.
+    Absent,
+    /// Listed.
+    Present,
+    /// Views are missing or differ.
+    Unknown,
+}
+
+/// What the table looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// The leaving member in the group.
+    pub presence: Presence,
+    /// The current attempt's task on the survivor.
+    pub task: OurTask,
+    /// Whether the survivor's process is another one now, or gone.
+    pub survivor_changed: bool,
+    /// Whether it changed and no container of it runs.
+    pub survivor_lost: bool,
+    /// Whether a membership task runs on any member that answers.
+    pub task_anywhere: bool,
+}
+
+/// What a row decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The task runs: adopt it and poll.
+    Adopt,
+    /// No evidence decides.
+    InDoubt,
+    /// After two equal observations: the member is out.
+    SucceededAfterTwo,
+    /// After two equal observations: the attempt can no longer take effect.
+    VoidAfterTwo,
+    /// After two equal observations: the attempt failed.
+    FailedAfterTwo,
+    /// After two equal observations: the request never arrived; send the same attempt again.
+    ResendAfterTwo,
+}
+
+/// The row (1 to 8) that matches, and what it decides.
+pub fn table(facts: Facts) -> (u8, Verdict) {
+    use OurTask as T;
+    use Presence as P;
+    use Verdict::{
+        Adopt, FailedAfterTwo, InDoubt, ResendAfterTwo, SucceededAfterTwo, VoidAfterTwo,
+    };
+    let Facts { presence, task, survivor_changed, survivor_lost, task_anywhere } = facts;
+    match (presence, task) {
+        (_, T::Running) => (1, Adopt),
+        (P::Unknown, _) => (2, InDoubt),
+        (_, T::Unread) if !survivor_lost => (3, InDoubt),
+        (P::Absent, T::Success | T::Failed) => (4, SucceededAfterTwo),
+        (P::Absent, T::None | T::Unread) if task_anywhere => (5, InDoubt),
+        (P::Absent, T::None | T::Unread) => (5, SucceededAfterTwo),
+        (P::Present, T::None | T::Unread) if !survivor_changed => (6, ResendAfterTwo),
+        (P::Present, T::None | T::Unread) => (7, VoidAfterTwo),
+        (P::Present, T::Success | T::Failed) => (8, FailedAfterTwo),
+    }
+}
+
+/// Whether the group still lists a member.
+///
+/// Absent needs the primary's view, and the views of a majority of the catalogs that the primary's
+/// view lists, not counting the leaving member nor containers that are shown not to run. No view,
+/// or only stale ones, prove nothing. With no established survivor left, the leaving member's own
+/// view that lists it counts as present.
+pub fn presence(seen: &Observation, state: &CacheState, ordinal: Ordinal, name: &str) -> Presence {
+    let survivors: Vec<Ordinal> =
+        state.members.keys().copied().filter(|other| *other != ordinal).collect();
+    if survivors.is_empty() {
+        let own = seen.reports.get(&ordinal).and_then(Report::fresh_group);
+        let lists_itself = own.is_some_and(|view| view.member(name).is_some());
+        return if lists_itself { Presence::Present } else { Presence::Unknown };
+    }
+    let Some(primary) = primary(seen, state).filter(|primary| *primary != ordinal) else {
+        return Presence::Unknown;
+    };
+    let Some(first) = view_of(seen, state, primary) else { return Presence::Unknown };
+    let views: Vec<_> = survivors
+        .iter()
+        .filter_map(|other| view_of(seen, state, *other).map(|view| (*other, view)))
+        .collect();
+    let listed = views.iter().filter(|(_, view)| view.member(name).is_some()).count();
+    if listed == views.len() {
+        return Presence::Present;
+    }
+    if listed > 0 {
+        return Presence::Unknown;
+    }
+    let is_catalog = |other: Ordinal| {
+        state.members.get(&other).is_some_and(|member| {
+            first.member(&member.name).is_some_and(|listed| listed.catalog != Some(false))
+        })
+    };
+    let runs = |other: Ordinal| seen.pods.get(&other).is_some_and(|pod| pod.running);
+    let catalogs = survivors.iter().filter(|other| is_catalog(**other) && runs(**other)).count();
+    let agreeing = views.iter().filter(|(other, _)| is_catalog(*other) && runs(*other)).count();
+    if agreeing * 2 > catalogs { Presence::Absent } else { Presence::Unknown }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TASKS: [OurTask; 5] =
+        [OurTask::Running, OurTask::Success, OurTask::Failed, OurTask::None, OurTask::Unread];
+
+    fn every() -> Vec<Facts> {
+        let mut all = Vec::new();
+        for presence in [Presence::Absent, Presence::Present, Presence::Unknown] {
+            for task in TASKS {
+                for (survivor_changed, survivor_lost) in
+                    [(false, false), (true, false), (true, true)]
+                {
+                    for task_anywhere in [false, true] {
+                        all.push(Facts {
+                            presence,
+                            task,
+                            survivor_changed,
+                            survivor_lost,
+                            task_anywhere,
+                        });
+                    }
+                }
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn every_row_is_reached() {
+        let rows: std::collections::BTreeSet<u8> =
+            every().into_iter().map(|facts| table(facts).0).collect();
+        assert_eq!(rows, (1..=8).collect());
+    }
+
+    #[test]
+    fn success_needs_proven_absence_and_no_running_task() {
+        for facts in every().into_iter().filter(|f| table(*f).1 == Verdict::SucceededAfterTwo) {
+            assert_eq!(facts.presence, Presence::Absent, "{facts:?}");
+            assert_ne!(facts.task, OurTask::Running, "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn the_same_attempt_is_sent_again_only_to_the_same_process() {
+        for facts in every().into_iter().filter(|f| table(*f).1 == Verdict::ResendAfterTwo) {
+            assert!(!facts.survivor_changed, "{facts:?}");
+            assert_eq!(facts.presence, Presence::Present, "{facts:?}");
+            assert_eq!(facts.task, OurTask::None, "{facts:?}");
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! The grids of a cache: created, changed, deleted, one at a time, when nothing else is going on.
+
+use std::collections::BTreeMap;
+
+use xsld_journal::event::{Cause, End, Event, Goal, OperationKind, Step, Survivor};
+use xsld_journal::state::{OpenStep, Operation, Progress};
+
+use super::steps::{Standing, again, done};
+use super::{Decision, Inputs, Waiting, WantedGrid, evidence, views};
+use crate::crd::conditions::ConditionReason as Reason;
+use crate::xsld::view::{Answer, GridView, TaskStatus};
+
+/// How often a grid's step is tried before its operation fails.
+const GRID_ATTEMPTS_MAX: u32 = 3;
+
+/// Whether a live grid has the wanted fields. A field that the group does not tell cannot differ.
+pub fn has_fields(live: &GridView, wanted: &BTreeMap<String, String>) -> bool {
+    wanted.iter().all(|(name, value)| live.fields.get(name).is_none_or(|told| told == value))
+}
+
+/// Carries on with the open grid operation, or begins the next one.
+pub(super) fn decide(inputs: Inputs<'_>) -> Decision {
+    match &inputs.state.operation {
+        Some(operation) => proceed(inputs, operation),
+        None => begin(inputs),
+    }
+}
+
+/// What is to be done about one grid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Task {
+    Create,
+    Update,
+    Delete,
+}
+
+impl Task {
+    fn kind(self) -> OperationKind {
+        match self {
+            Self::Create => OperationKind::GridCreate,
+            Self::Update => OperationKind::GridUpdate,
+            Self::Delete => OperationKind::GridDelete,
+        }
+    }
+}
+
+/// What the grid needs, by what is seen; none when nothing. `Err` holds a record that only states
+/// that the grid is as wanted already.
+fn needs(inputs: Inputs<'_>, uid: &str, grid: &WantedGrid) -> Result<Option<Task>, Event> {
+    let Some(Answer::Known(live)) = &inputs.seen.grids else { return Ok(None) };
+    let recorded = inputs.state.grids.get(uid);
+    let live = live.get(&grid.name);
+    if grid.deleting {
+        let ours = recorded.is_some() && grid.delete_grid;
+        return Ok((ours && live.is_some()).then_some(Task::Delete));
+    }
+    let Some(live) = live else { return Ok(Some(Task::Create)) };
+    let as_recorded = recorded.is_some_and(|recorded| recorded.digest == grid.digest);
+    if !has_fields(live, &grid.fields) {
+        return Ok((!as_recorded || grid.correct_drift).then_some(Task::Update));
+    }
+    if as_recorded {
+        return Ok(None);
+    }
+    Err(Event::GridAdopted {
+        grid_uid: uid.to_owned(),
+        name: grid.name.clone(),
+        digest: grid.digest.clone(),
+    })
+}
+
+fn goal_of(uid: &str, grid: &WantedGrid) -> Goal {
+    let digest = if grid.deleting { String::new() } else { grid.digest.clone() };
+    Goal::Grid { grid_uid: uid.to_owned(), name: grid.name.clone(), digest }
+}
+
+fn begin(inputs: Inputs<'_>) -> Decision {
+    let Inputs { wanted, state, .. } = inputs;
+    if !state.bootstrapped {
+        return Decision::Rest;
+    }
+    for (uid, grid) in &wanted.grids {
+        let task = match needs(inputs, uid, grid) {
+            Ok(None) => continue,
+            Ok(Some(task)) => task,
+            Err(event) => return Decision::Record(vec![event]),
+        };
+        let goal = goal_of(uid, grid);
+        // What the group refused is not asked again until the spec asks for something else.
+        if refused(inputs, &goal).is_some() {
+            continue;
+        }
+        let reason = match task {
+            Task::Create => format!("grid {} does not exist", grid.name),
+            Task::Update => format!("grid {} differs from its spec", grid.name),
+            Task::Delete => format!("the DataGrid of grid {} is being deleted", grid.name),
+        };
+        let cause = Cause { generation: grid.generation, reason };
+        return Decision::Begin { kind: task.kind(), goal, cause };
+    }
+    Decision::Rest
+}
+
+/// Why the group refused this very goal before, if it did and it was the last that was asked.
+pub fn refused<'a>(inputs: Inputs<'a>, goal: &Goal) -> Option<&'a str> {
+    let Goal::Grid { grid_uid: wanted_uid, .. } = goal else { return None };
+    let last = inputs.state.recent.iter().rev().find(
+        |ended| matches!(&ended.goal, Goal::Grid { grid_uid, .. } if grid_uid == wanted_uid),
+    )?;
+    match &last.end {
+        End::Failed { reason } if last.goal == *goal => Some(reason),
+        End::Failed { .. } | End::Succeeded | End::Superseded { .. } => None,
+    }
+}
+
+fn proceed(inputs: Inputs<'_>, operation: &Operation) -> Decision {
+    let Goal::Grid { grid_uid, name, .. } = &operation.goal else { return Decision::Rest };
+    let ended = |end: End| Decision::Record(vec![Event::OperationEnded { end }]);
+    if let Some(parked) = &operation.parked {
+        return Decision::wait(Reason::Parked, parked.message.clone());
+    }
+    let Some(grid) = inputs.wanted.grids.get(grid_uid) else {
+        return ended(End::Superseded { by: "the DataGrid is gone".to_owned() });
+    };
+    if goal_of(grid_uid, grid) != operation.goal {
+        return ended(End::Superseded { by: format!("generation {}", grid.generation) });
+    }
+    if !matches!(inputs.seen.grids, Some(Answer::Known(_))) {
+        return Decision::wait(Reason::GroupUnreachable, "no member tells the grids just now");
+    }
+    let task = match needs(inputs, grid_uid, grid) {
+        Ok(None) | Err(_) => return ended(End::Succeeded),
+        Ok(Some(task)) => task,
+    };
+    if task.kind() != operation.kind {
+        return ended(End::Superseded { by: format!("grid {name} is otherwise now") });
+    }
+    let Some(through) = views::survivor(inputs.seen, inputs.state, u32::MAX) else {
+        return Decision::wait(Reason::GroupUnreachable, "no member of the group answers");
+    };
+    attempt(inputs, operation, step(task, grid_uid, grid, through))
+}
+
+fn step(task: Task, grid_uid: &str, grid: &WantedGrid, through: Survivor) -> Step {
+    let (grid_uid, name) = (grid_uid.to_owned(), grid.name.clone());
+    let digest = grid.digest.clone();
+    match task {
+        Task::Create => Step::CreateGrid { grid_uid, name, digest, through },
+        Task::Update => Step::UpdateGrid { grid_uid, name, digest, through },
+        Task::Delete => Step::DeleteGrid { grid_uid, name, through },
+    }
+}
+
+fn attempt(inputs: Inputs<'_>, operation: &Operation, step: Step) -> Decision {
+    let attempts = operation.attempts_of(&step.target());
+    if let Some(failure) = &operation.last_failure
+        && (attempts >= GRID_ATTEMPTS_MAX || is_permanent(failure))
+    {
+        let end = End::Failed { reason: failure.clone() };
+        return Decision::Record(vec![Event::OperationEnded { end }]);
+    }
+    if attempts > 0 && !inputs.watch.settled(inputs.times.settle) {
+        let message = format!("{}: attempt {} is due soon", step.describe(), attempts + 1);
+        return Decision::wait(Reason::StepFailed, message);
+    }
+    if inputs.seen.any_task_running() {
+        return Decision::wait(Reason::ForeignTask, "another task runs in the group");
+    }
+    Decision::Run { step, evidence: evidence(&inputs.seen.grids.as_ref().map(told)) }
+}
+
+fn told(grids: &Answer<BTreeMap<String, GridView>>) -> Vec<String> {
+    let grids = grids.as_known().into_iter().flatten();
+    grids.map(|(name, grid)| format!("{name}={:?}", grid.status)).collect()
+}
+
+/// Whether asking again cannot help: the group refused the request as such.
+fn is_permanent(failure: &str) -> bool {
+    failure
+        .strip_prefix("refused ")
+        .and_then(|rest| rest.get(..3))
+        .is_some_and(|status| status.starts_with('4') && !["408", "409", "429"].contains(&status))
+}
+
+/// How an open grid step stands.
+pub(super) fn standing(inputs: Inputs<'_>, open: &OpenStep) -> Standing {
+    let (name, through, wants_it) = match &open.step {
+        Step::CreateGrid { name, through, .. } | Step::UpdateGrid { name, through, .. } => {
+            (name, through, true)
+        }
+        Step::DeleteGrid { name, through, .. } => (name, through, false),
+        _ => return done(),
+    };
+    let Some(Answer::Known(grids)) = &inputs.seen.grids else {
+        let message = format!("no member tells the grids, so {name} cannot be judged");
+        return Standing::InDoubt(Waiting::new(Reason::InDoubt, message));
+    };
+    let is_done = match (grids.get(name), wants_it) {
+        (None, wants_it) => !wants_it,
+        (Some(live), true) => {
+            wanted_fields(inputs, open).is_none_or(|fields| has_fields(live, fields))
+        }
+        (Some(_), false) => false,
+    };
+    if is_done {
+        return done();
+    }
+    match task_of(inputs, open, through) {
+        Some(TaskStatus::Failed) => {
+            Standing::Failed { reason: format!("the task of {} failed", open.step.describe()) }
+        }
+        Some(TaskStatus::Running) => running(open),
+        _ if inputs.seen.any_task_running() => running(open),
+        Some(TaskStatus::Success | TaskStatus::Unknown(_)) | None => {
+            again(inputs, &format!("{} is not seen to be done", open.step.describe()))
+        }
+    }
+}
+
+fn running(open: &OpenStep) -> Standing {
+    let reason = match open.step {
+        Step::UpdateGrid { .. } => Reason::Updating,
+        Step::DeleteGrid { .. } => Reason::Deleting,
+        _ => Reason::Creating,
+    };
+    Standing::Running(Waiting::new(reason, format!("{} is under way", open.step.describe())))
+}
+
+/// The wanted fields, as long as they are those that the step was intended with.
+fn wanted_fields<'a>(inputs: Inputs<'a>, open: &OpenStep) -> Option<&'a BTreeMap<String, String>> {
+    let (Step::CreateGrid { grid_uid, digest, .. } | Step::UpdateGrid { grid_uid, digest, .. }) =
+        &open.step
+    else {
+        return None;
+    };
+    let grid = inputs.wanted.grids.get(grid_uid)?;
+    (grid.digest == *digest).then_some(&grid.fields)
+}
+
+/// The task that the member told when it took the request, while it is the same process.
+fn task_of(inputs: Inputs<'_>, open: &OpenStep, through: &Survivor) -> Option<TaskStatus> {
+    let Progress::Accepted { task: Some(id) } = open.progress else { return None };
+    if views::changed(inputs.seen, through.ordinal, &through.incarnation) {
+        return None;
+    }
+    let tasks = inputs.seen.reports.get(&through.ordinal)?.read_tasks()?;
+    tasks.iter().find(|task| task.id == id).map(|task| task.status.clone())
+}

@@ -1,0 +1,446 @@
+//! Who is to be in the group, and the next step towards it.
+//!
+//! One planner serves bootstrap, scale-up, scale-down and repair: it looks at the goal, at what the
+//! journal knows and at what is seen, and gives the one next step. So a superseded or interrupted
+//! operation needs no plan of its own to be taken up where it stands.
+
+use xsld_journal::event::{
+    Cause, End, Event, Goal, MemberRef, OperationKind, Ordinal, Receipt, Step,
+};
+use xsld_journal::state::{JoinHistory, Leaving, Operation};
+
+use super::disjoin::{Presence, presence};
+use super::views::{self, Listing, OwnView};
+use super::{ATTEMPTS_MAX, Decision, Inputs, evidence};
+use crate::crd::conditions::ConditionReason as Reason;
+use crate::xsld::view::Answer;
+
+/// Carries on with the open operation, or begins one where the group differs from what is wanted.
+pub(super) fn decide(inputs: Inputs<'_>) -> Decision {
+    let goal = Goal::Members { size: inputs.wanted.size, catalogs: inputs.wanted.catalogs };
+    let Some(operation) = &inputs.state.operation else {
+        return match next_step(inputs) {
+            None => Decision::Rest,
+            Some(next) => begin(inputs, goal, next),
+        };
+    };
+    if !operation.kind.touches_membership() {
+        return Decision::Rest;
+    }
+    if operation.goal != goal {
+        let by = format!("generation {}: size {}", inputs.wanted.generation, inputs.wanted.size);
+        return Decision::Record(vec![Event::OperationEnded { end: End::Superseded { by } }]);
+    }
+    match next_step(inputs) {
+        None => {
+            let mut events = Vec::new();
+            if operation.parked.is_some() {
+                events.push(Event::OperationResumed { evidence: "the goal is reached".to_owned() });
+            }
+            events.push(Event::OperationEnded { end: End::Succeeded });
+            Decision::Record(events)
+        }
+        Some(Decision::Run { step, evidence }) => run(operation, inputs, step, evidence),
+        Some(decision) => decision,
+    }
+}
+
+/// Runs a step unless it has had its attempts: then a person is asked. Attempts after the first
+/// wait for a settled world, so that a quick refusal is not repeated in a burst.
+fn run(operation: &Operation, inputs: Inputs<'_>, step: Step, evidence: String) -> Decision {
+    let attempts = operation.attempts_of(&step.target());
+    if let Some(parked) = &operation.parked {
+        return Decision::wait(Reason::Parked, parked.message.clone());
+    }
+    if attempts >= ATTEMPTS_MAX {
+        return Decision::Record(vec![Event::OperationParked {
+            reason: Reason::StepFailed.as_str().to_owned(),
+            message: format!(
+                "{} ended without success {attempts} times; change the spec to begin anew",
+                step.describe()
+            ),
+        }]);
+    }
+    if attempts > 0 && !inputs.watch.settled(inputs.times.settle) {
+        let message = format!("{}: attempt {} is due soon", step.describe(), attempts + 1);
+        return Decision::wait(Reason::StepFailed, message);
+    }
+    Decision::Run { step, evidence }
+}
+
+fn begin(inputs: Inputs<'_>, goal: Goal, next: Decision) -> Decision {
+    let Inputs { wanted, state, .. } = inputs;
+    let committed = state.committed.replicas.unwrap_or(0);
+    let beyond = state.members.keys().any(|ordinal| *ordinal >= wanted.size);
+    let (kind, reason) = if !state.bootstrapped {
+        (OperationKind::Bootstrap, format!("a new cache of size {}", wanted.size))
+    } else if committed < wanted.size {
+        (OperationKind::ScaleUp, format!("size {committed} -> {}", wanted.size))
+    } else if committed > wanted.size || beyond || !state.leaving.is_empty() {
+        (OperationKind::ScaleDown, format!("size {committed} -> {}", wanted.size))
+    } else {
+        match next {
+            // Waiting for a member that is merely away is no operation of its own.
+            Decision::Wait(waiting) => return Decision::Wait(waiting),
+            Decision::Run { ref step, .. } => (OperationKind::Repair, step.describe()),
+            Decision::Record(ref events) => {
+                let names: Vec<_> = events.iter().map(Event::name).collect();
+                (OperationKind::Repair, names.join(", "))
+            }
+            decision => return decision,
+        }
+    };
+    Decision::Begin { kind, goal, cause: Cause { generation: wanted.generation, reason } }
+}
+
+/// The next step towards the wanted members; none when they are there and nothing else is.
+fn next_step(inputs: Inputs<'_>) -> Option<Decision> {
+    template(inputs)
+        .or_else(|| finish_leaving(inputs))
+        .or_else(|| ghosts(inputs))
+        .or_else(|| lost_members(inputs))
+        .or_else(|| raise_replicas(inputs))
+        .or_else(|| bootstrap(inputs))
+        .or_else(|| join_missing(inputs))
+        .or_else(|| disjoin_highest(inputs))
+        .or_else(|| drop_unjoined(inputs))
+}
+
+fn template(inputs: Inputs<'_>) -> Option<Decision> {
+    if inputs.state.committed.template.is_some() {
+        return None;
+    }
+    let (digest, template) = inputs.wanted.template.clone();
+    Some(Decision::Run { step: Step::SetTemplate { digest, template }, evidence: "{}".to_owned() })
+}
+
+/// A member that is out: its replicas, then its pod, then its claim, before anything else.
+fn finish_leaving(inputs: Inputs<'_>) -> Option<Decision> {
+    let Inputs { wanted, seen, state, .. } = inputs;
+    let (ordinal, leaving) = state.leaving.iter().next_back()?;
+    let ordinal = *ordinal;
+    let committed = state.committed.replicas.unwrap_or(0);
+    if committed > ordinal {
+        if state.members.keys().any(|other| *other > ordinal) {
+            // Replicas cannot drop below a member that stays: only its volume can go.
+            return reset(inputs, ordinal);
+        }
+        return Some(Decision::Run {
+            step: Step::ScaleStatefulSet { from: committed, to: ordinal },
+            evidence: evidence(&views::told(seen)),
+        });
+    }
+    if let Some(pod) = seen.pods.get(&ordinal) {
+        let message = format!("waiting for {} to end before its claim goes", pod.name);
+        return Some(Decision::wait(Reason::ReclaimingVolume, message));
+    }
+    if !wanted.delete_scaled_volumes {
+        let claim_uid = leaving.claim_uid.clone();
+        return Some(Decision::Record(vec![Event::VolumeRetained { ordinal, claim_uid }]));
+    }
+    Some(reclaim(inputs, ordinal, leaving))
+}
+
+fn reclaim(inputs: Inputs<'_>, ordinal: Ordinal, leaving: &Leaving) -> Decision {
+    let Inputs { seen, state, .. } = inputs;
+    match presence(seen, state, ordinal, &leaving.name) {
+        Presence::Absent => Decision::Run {
+            step: Step::DeleteVolume {
+                ordinal,
+                claim: format!("vol-{}", leaving.name),
+                claim_uid: leaving.claim_uid.clone(),
+                receipt: leaving.receipt.clone(),
+            },
+            evidence: evidence(&views::told(seen)),
+        },
+        Presence::Present => ghosts(inputs).unwrap_or_else(|| {
+            let message = format!("{} left and is listed again", leaving.name);
+            Decision::wait(Reason::ViewsDiffer, message)
+        }),
+        Presence::Unknown => {
+            let message = format!("the absence of {} cannot be seen just now", leaving.name);
+            Decision::wait(Reason::ViewsDiffer, message)
+        }
+    }
+}
+
+/// Entries of the group behind which no member of the journal stands are removed.
+fn ghosts(inputs: Inputs<'_>) -> Option<Decision> {
+    let Inputs { wanted, seen, state, .. } = inputs;
+    let highest = wanted.size.max(state.committed.replicas.unwrap_or(0)).saturating_add(1);
+    let highest = seen.pods.keys().next_back().map_or(highest, |pod| highest.max(pod + 1));
+    let is_ghost = |ordinal: &Ordinal| {
+        !state.members.contains_key(ordinal)
+            && views::listing(seen, state, *ordinal, &views::name_of(state, *ordinal)).is_yes()
+    };
+    let ordinal = (0..highest).rev().find(is_ghost)?;
+    let name = views::name_of(state, ordinal);
+    remove_entry(inputs, ordinal, &name)
+}
+
+fn remove_entry(inputs: Inputs<'_>, ordinal: Ordinal, name: &str) -> Option<Decision> {
+    let Inputs { seen, state, watch, times, .. } = inputs;
+    if let Some(waiting) = busy(inputs) {
+        return Some(waiting);
+    }
+    let survivor = views::survivor(seen, state, ordinal)?;
+    if !watch.settled(times.settle) {
+        let message = format!("the group lists {name}, which never joined: looking again");
+        return Some(Decision::wait(Reason::RemovingGhostMember, message));
+    }
+    let member = views::member_now(seen, state, ordinal).unwrap_or_else(|| MemberRef {
+        ordinal,
+        name: name.to_owned(),
+        claim_uid: String::new(),
+        incarnation: xsld_journal::event::Incarnation {
+            pod_uid: String::new(),
+            container_id: String::new(),
+            restarts: 0,
+        },
+    });
+    Some(Decision::Run {
+        step: Step::RemoveGhostMember { member, survivor },
+        evidence: evidence(&views::told(seen)),
+    })
+}
+
+/// Recorded members whose volume is another one now, or who are absent from the group though
+/// nobody removed them.
+fn lost_members(inputs: Inputs<'_>) -> Option<Decision> {
+    let Inputs { wanted, seen, state, watch, times, .. } = inputs;
+    for (ordinal, member) in &state.members {
+        let ordinal = *ordinal;
+        let other_volume = seen
+            .claims
+            .get(&ordinal)
+            .is_some_and(|claim| claim.uid != member.claim_uid && !claim.deleting);
+        let listing = views::listing(seen, state, ordinal, &member.name);
+        if other_volume && views::primary(seen, state) == Some(ordinal) {
+            let message = format!(
+                "the volume of {}, which held the group's configuration, is gone; restore it, or \
+                 delete the cache and make it again",
+                member.name
+            );
+            return Some(Decision::wait(Reason::PrimaryVolumeLost, message));
+        }
+        if other_volume && listing.is_yes() {
+            return remove_entry(inputs, ordinal, &member.name);
+        }
+        if listing != Listing::No {
+            continue;
+        }
+        if !watch.settled(times.settle) {
+            let message = format!("{} is missing from the group: looking again", member.name);
+            return Some(Decision::wait(Reason::MemberLost, message));
+        }
+        let views = evidence(&views::told(seen));
+        let event = if ordinal < wanted.size {
+            Event::MemberLost { ordinal, evidence: views }
+        } else {
+            Event::MemberAbsent {
+                member: MemberRef {
+                    ordinal,
+                    name: member.name.clone(),
+                    claim_uid: member.claim_uid.clone(),
+                    incarnation: member.incarnation.clone(),
+                },
+                receipt: Receipt::FoundAbsent { views },
+            }
+        };
+        return Some(Decision::Record(vec![event]));
+    }
+    None
+}
+
+fn raise_replicas(inputs: Inputs<'_>) -> Option<Decision> {
+    let Inputs { wanted, seen, state, .. } = inputs;
+    let committed = state.committed.replicas.unwrap_or(0);
+    if committed >= wanted.size {
+        return None;
+    }
+    // A claim that is still going would be mounted by the new pod and vanish under it.
+    if let Some((_, claim)) = seen.claims.range(committed..).find(|(_, claim)| claim.deleting) {
+        let message = format!("claim {} is still going", claim.name);
+        return Some(Decision::wait(Reason::ReclaimingVolume, message));
+    }
+    Some(Decision::Run {
+        step: Step::ScaleStatefulSet { from: committed, to: wanted.size },
+        evidence: evidence(&seen.stateful_set),
+    })
+}
+
+fn bootstrap(inputs: Inputs<'_>) -> Option<Decision> {
+    if inputs.state.bootstrapped {
+        return None;
+    }
+    Some(match not_ready(inputs, 0) {
+        Some(waiting) => waiting,
+        None => Decision::wait(Reason::Bootstrapping, "waiting for the first member to be Online"),
+    })
+}
+
+/// Why the member at `ordinal` cannot be worked with yet.
+fn not_ready(inputs: Inputs<'_>, ordinal: Ordinal) -> Option<Decision> {
+    let Inputs { seen, state, .. } = inputs;
+    let name = views::name_of(state, ordinal);
+    let wait = |reason, message: String| Some(Decision::wait(reason, message));
+    let Some(pod) = seen.pods.get(&ordinal) else {
+        return wait(Reason::WaitingForPods, format!("{name} has no pod yet"));
+    };
+    if pod.deleting {
+        return wait(Reason::WaitingForPods, format!("{name} is ending"));
+    }
+    if seen.claims.get(&ordinal).is_none_or(|claim| claim.deleting) {
+        return wait(Reason::WaitingForPods, format!("{name} has no volume claim yet"));
+    }
+    let Some(report) = seen.reports.get(&ordinal) else {
+        let why = pod.waiting.clone().unwrap_or_else(|| "it has no address yet".to_owned());
+        return wait(Reason::WaitingForPods, format!("{name} is not up: {why}"));
+    };
+    match (&report.group, &report.tasks) {
+        (Answer::Known(_), Answer::Known(_)) => None,
+        (Answer::Refused { status: 401 | 403, error }, _)
+        | (_, Answer::Refused { status: 401 | 403, error }) => wait(
+            Reason::CredentialsInvalid,
+            format!("{name} refuses the credentials ({error}); check the password"),
+        ),
+        (Answer::Refused { status, error }, _) | (_, Answer::Refused { status, error }) => {
+            wait(Reason::WaitingForPods, format!("{name} is starting ({status} {error})"))
+        }
+        (Answer::Unknown { reason }, _) | (_, Answer::Unknown { reason }) => {
+            wait(Reason::WaitingForPods, format!("{name} does not answer yet ({reason})"))
+        }
+    }
+}
+
+/// Joins the lowest wanted member that is not in the group.
+fn join_missing(inputs: Inputs<'_>) -> Option<Decision> {
+    let Inputs { wanted, seen, state, watch, times, .. } = inputs;
+    let ordinal = (0..wanted.size).find(|ordinal| !state.members.contains_key(ordinal))?;
+    let name = views::name_of(state, ordinal);
+    if let Some(waiting) = not_ready(inputs, ordinal).or_else(|| busy(inputs)) {
+        return Some(waiting);
+    }
+    match views::listing(seen, state, ordinal, &name) {
+        Listing::No => {}
+        Listing::Online | Listing::Listed => return remove_entry(inputs, ordinal, &name),
+        Listing::Unknown => {
+            let message = format!("the group cannot be read, so {name} is not joined yet");
+            return Some(Decision::wait(Reason::ViewsDiffer, message));
+        }
+    }
+    match views::own_view(seen, state, ordinal, &name) {
+        OwnView::Alone => {}
+        OwnView::Silent => {
+            let message = format!("{name} does not answer yet");
+            return Some(Decision::wait(Reason::WaitingForPods, message));
+        }
+        OwnView::Elsewhere | OwnView::InGroup if !watch.settled(times.settle) => {
+            let message = format!("{name} is in another group: looking again");
+            return Some(Decision::wait(Reason::ResettingMember, message));
+        }
+        OwnView::Elsewhere | OwnView::InGroup => return reset(inputs, ordinal),
+    }
+    let primary = views::primary(seen, state)?;
+    let host = views::host_of(state, &state.members.get(&primary)?.name);
+    Some(Decision::Run {
+        step: Step::JoinMember {
+            member: views::member_now(seen, state, ordinal)?,
+            host,
+            catalog: ordinal < wanted.catalogs,
+        },
+        evidence: evidence(&views::told(seen)),
+    })
+}
+
+/// Wipes a half-joined member: only one whose own attempts ended, that is not the primary and
+/// holds no data that anybody else could miss.
+fn reset(inputs: Inputs<'_>, ordinal: Ordinal) -> Option<Decision> {
+    let Inputs { wanted, seen, state, .. } = inputs;
+    let member = views::member_now(seen, state, ordinal)?;
+    if !wanted.reset_half_joined {
+        let message = format!(
+            "{} is in another group and repair.resetHalfJoined is Never: delete its claim and pod",
+            member.name
+        );
+        return Some(Decision::wait(Reason::Parked, message));
+    }
+    let removed_here = state.operation.as_ref().is_some_and(|operation| {
+        operation.attempts_of(&format!("remove_ghost_member/{}", member.name)) > 0
+    });
+    let ours = state.joins.get(&member.claim_uid) == Some(&JoinHistory::WithoutEffect)
+        || state.leaving.contains_key(&ordinal)
+        || removed_here;
+    if !ours || views::primary(seen, state) == Some(ordinal) {
+        let message = format!(
+            "{} is in another group and no attempt of the operator put it there: delete its claim \
+             and pod if its volume may be wiped",
+            member.name
+        );
+        return Some(Decision::wait(Reason::Parked, message));
+    }
+    Some(Decision::Run {
+        step: Step::ResetMember { member },
+        evidence: evidence(&views::told(seen)),
+    })
+}
+
+/// Whether a task runs that is not ours to begin another one beside. Waits then.
+fn busy(inputs: Inputs<'_>) -> Option<Decision> {
+    inputs.seen.any_task_running().then(|| {
+        Decision::wait(Reason::ForeignTask, "another task runs in the group: waiting for its end")
+    })
+}
+
+/// Disjoins the highest member that is not wanted.
+fn disjoin_highest(inputs: Inputs<'_>) -> Option<Decision> {
+    let Inputs { wanted, seen, state, .. } = inputs;
+    let (ordinal, recorded) = state.members.range(wanted.size..).next_back()?;
+    let ordinal = *ordinal;
+    if let Some(waiting) = busy(inputs) {
+        return Some(waiting);
+    }
+    let Some(survivor) = views::survivor(seen, state, ordinal) else {
+        let message = format!("no surviving member answers, so {} stays", recorded.name);
+        return Some(Decision::wait(Reason::GroupUnreachable, message));
+    };
+    let member = MemberRef {
+        ordinal,
+        name: recorded.name.clone(),
+        claim_uid: recorded.claim_uid.clone(),
+        incarnation: recorded.incarnation.clone(),
+    };
+    Some(Decision::Run {
+        step: Step::DisjoinMember { member, survivor },
+        evidence: evidence(&views::told(seen)),
+    })
+}
+
+/// Replicas beyond the wanted size whose members never joined.
+fn drop_unjoined(inputs: Inputs<'_>) -> Option<Decision> {
+    let Inputs { wanted, seen, state, watch, times, .. } = inputs;
+    let committed = state.committed.replicas.unwrap_or(0);
+    if committed <= wanted.size {
+        return None;
+    }
+    let ordinal = committed - 1;
+    let name = views::name_of(state, ordinal);
+    let lower = Decision::Run {
+        step: Step::ScaleStatefulSet { from: committed, to: ordinal },
+        evidence: evidence(&views::told(seen)),
+    };
+    let absent = presence(seen, state, ordinal, &name) == Presence::Absent;
+    if !absent || !watch.settled(times.settle) {
+        let message = format!("{name} never joined: making sure that the group does not list it");
+        return Some(Decision::wait(Reason::WaitingForPods, message));
+    }
+    match seen.claims.get(&ordinal) {
+        // A claim from before this cache was not made for it: it is kept.
+        Some(claim) if !claim.older_than_cache && !claim.deleting => {
+            let member = views::member_now(seen, state, ordinal)?;
+            let receipt = Receipt::NeverJoined { views: evidence(&views::told(seen)) };
+            Some(Decision::Record(vec![Event::MemberAbsent { member, receipt }]))
+        }
+        _ => Some(lower),
+    }
+}

@@ -1,0 +1,176 @@
+//! What the journal should know of the members before anything is built on their answers.
+
+use std::collections::BTreeMap;
+
+use xsld_journal::event::{AdoptedMember, Event, MemberRef, Ordinal};
+use xsld_journal::state::Member;
+
+use super::views::{self, OwnView};
+use super::{Inputs, evidence};
+use crate::xsld::view::{GroupView, MemberStatus};
+
+/// Events that record what was seen; none when the journal knows all of it.
+pub(super) fn news(inputs: Inputs<'_>) -> Option<Vec<Event>> {
+    let mut events = pins(inputs);
+    if inputs.state.bootstrapped {
+        events.extend(members_seen(inputs));
+        events.extend(bootstrapped_again(inputs));
+    } else if inputs.state.operation.is_some() && inputs.state.open_step().is_none() {
+        events.extend(bootstrapped(inputs).or_else(|| adopted(inputs)));
+    }
+    (!events.is_empty()).then_some(events)
+}
+
+/// Trust on first use: a certificate belongs to the volume that holds its key. A changed one is
+/// recorded only during this member's own join, which replaces its configuration; any other change
+/// never comes this far, because the pinned client refuses to speak to it.
+fn pins(inputs: Inputs<'_>) -> Vec<Event> {
+    let mut events = Vec::new();
+    for (ordinal, report) in &inputs.seen.reports {
+        let (Some(fingerprint), Some(claim)) =
+            (&report.fingerprint, inputs.seen.claims.get(ordinal))
+        else {
+            continue;
+        };
+        if inputs.state.pins.get(&claim.uid) != Some(fingerprint) {
+            events.push(Event::TrustPinned {
+                ordinal: *ordinal,
+                claim_uid: claim.uid.clone(),
+                fingerprint: fingerprint.clone(),
+            });
+        }
+    }
+    events
+}
+
+/// Pod-0 is the group when its own view lists exactly itself Online.
+fn bootstrapped(inputs: Inputs<'_>) -> Option<Event> {
+    let member = first_member_alone(inputs)?;
+    let address = inputs.seen.pods.get(&0)?.address.clone()?;
+    let evidence = evidence(&views::told(inputs.seen));
+    Some(Event::Bootstrapped { member, address, evidence })
+}
+
+fn first_member_alone(inputs: Inputs<'_>) -> Option<MemberRef> {
+    let (seen, state) = (inputs.seen, inputs.state);
+    let name = views::name_of(state, 0);
+    if views::own_view(seen, state, 0, &name) != OwnView::Alone {
+        return None;
+    }
+    let report = seen.reports.get(&0)?;
+    let online = report.fresh_group()?.member(&name)?.status == MemberStatus::Online;
+    let pod = seen.pods.get(&0).filter(|pod| pod.incarnation == report.incarnation)?;
+    (online && report.read_tasks().is_some() && !pod.deleting)
+        .then(|| views::member_now(seen, state, 0))
+        .flatten()
+}
+
+/// The only recorded member lost its volume: it is the group again, but only when every other pod
+/// with a recorded or unproven join answers that it is alone, twice, with no task running.
+fn bootstrapped_again(inputs: Inputs<'_>) -> Option<Event> {
+    let (seen, state) = (inputs.seen, inputs.state);
+    if state.operation.is_none() || state.open_step().is_some() || state.members.len() != 1 {
+        return None;
+    }
+    let recorded = state.members.get(&0)?;
+    let claim = seen.claims.get(&0)?;
+    let others_alone = seen.pods.keys().filter(|ordinal| **ordinal != 0).all(|ordinal| {
+        let name = views::name_of(state, *ordinal);
+        views::own_view(seen, state, *ordinal, &name) == OwnView::Alone
+    });
+    let proven = claim.uid != recorded.claim_uid
+        && others_alone
+        && !seen.any_task_running()
+        && inputs.watch.settled(inputs.times.orphan);
+    if !proven {
+        return None;
+    }
+    bootstrapped(inputs)
+}
+
+/// A cache that comes back on kept volumes: the group is what pod-0's view says, and every listed
+/// member whose own view agrees is adopted. After two equal observations.
+fn adopted(inputs: Inputs<'_>) -> Option<Event> {
+    let (seen, state) = (inputs.seen, inputs.state);
+    if !inputs.watch.settled(inputs.times.rebuild_quiet) || seen.any_task_running() {
+        return None;
+    }
+    let first = seen.reports.get(&0)?.fresh_group()?;
+    if first.members.len() < 2 || first.member(&views::name_of(state, 0)).is_none() {
+        return None;
+    }
+    let set = seen.stateful_set.as_ref()?;
+    let agreeing: BTreeMap<Ordinal, AdoptedMember> = seen
+        .reports
+        .iter()
+        .filter_map(|(ordinal, report)| {
+            let view = report.fresh_group()?;
+            let listed = first.member(&views::name_of(state, *ordinal))?;
+            if names(view) != names(first) {
+                return None;
+            }
+            let member = views::member_now(seen, state, *ordinal)?;
+            let adopted = AdoptedMember {
+                member,
+                catalog: listed.catalog.unwrap_or(true),
+                address: listed.address.clone().unwrap_or_default(),
+            };
+            Some((*ordinal, adopted))
+        })
+        .collect();
+    agreeing.contains_key(&0).then(|| Event::Adopted {
+        members: agreeing.into_values().collect(),
+        replicas: Some(set.replicas),
+        template: state
+            .committed
+            .template
+            .as_ref()
+            .map(|template| (template.digest.clone(), template.text.clone())),
+    })
+}
+
+fn names(view: &GroupView) -> Vec<&str> {
+    view.members.iter().map(|member| member.name.as_str()).collect()
+}
+
+/// A recorded member that came back as another process with its claim is recorded anew once its
+/// own view lists it in the group; so is a change of the address at which the group knows it.
+fn members_seen(inputs: Inputs<'_>) -> Vec<Event> {
+    let state = inputs.state;
+    state
+        .members
+        .iter()
+        .filter_map(|(ordinal, member)| member_seen(inputs, *ordinal, member))
+        .collect()
+}
+
+fn member_seen(inputs: Inputs<'_>, ordinal: Ordinal, member: &Member) -> Option<Event> {
+    let (seen, state) = (inputs.seen, inputs.state);
+    let report = seen.reports.get(&ordinal)?;
+    let pod = seen.pods.get(&ordinal)?;
+    let claim = seen.claims.get(&ordinal)?;
+    if report.incarnation != pod.incarnation || claim.uid != member.claim_uid || pod.deleting {
+        return None;
+    }
+    let in_group = match views::own_view(seen, state, ordinal, &member.name) {
+        OwnView::InGroup => true,
+        OwnView::Alone => state.members.len() == 1,
+        OwnView::Elsewhere | OwnView::Silent => false,
+    };
+    if !in_group {
+        return None;
+    }
+    // Where the group knows it is the primary's word; its own is only used where it is the group.
+    let known = views::primary(seen, state)
+        .and_then(|primary| views::view_of(seen, state, primary))
+        .or_else(|| report.fresh_group())
+        .and_then(|view| view.member(&member.name))
+        .and_then(|listed| listed.address.clone())
+        .unwrap_or_else(|| member.address.clone());
+    let same = pod.incarnation == member.incarnation && known == member.address;
+    (!same).then(|| Event::MemberSeen {
+        ordinal,
+        incarnation: pod.incarnation.clone(),
+        address: known,
+    })
+}

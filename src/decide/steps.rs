@@ -1,0 +1,410 @@
+//! Settles the open step: from what is seen now, is it done, void, failed, running or in doubt?
+
+use std::time::Duration;
+
+use xsld_journal::event::{Event, MemberRef, Ordinal, Step, StepKey, Survivor};
+use xsld_journal::state::{OpenStep, Progress};
+
+use super::views::{self, OurTask};
+use super::watch::PROBES_MAX;
+use super::{Decision, Inputs, Waiting, disjoin, evidence, grids, join};
+use crate::crd::conditions::ConditionReason as Reason;
+
+/// How an open step stands, before it is turned into records.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Standing {
+    /// It is on its way.
+    Running(Waiting),
+    /// Nothing decides.
+    InDoubt(Waiting),
+    /// Done. `flagged` tells a person what was odd.
+    Succeeded { flagged: Option<String> },
+    /// It ended without the wanted effect.
+    Failed { reason: String },
+    /// It can no longer take effect.
+    Void,
+    /// It certainly did not take effect and the attempt may be sent again.
+    Resend,
+}
+
+/// Decides about the open step.
+pub(super) fn settle(inputs: Inputs<'_>, open: &OpenStep) -> Decision {
+    let standing = given_up_with_the_cache(inputs, open, standing(inputs, open));
+    let key = open.key;
+    match standing {
+        Standing::Running(waiting) => resumed(inputs, "the task is running", vec![])
+            .map(Decision::Record)
+            .or_else(|| cancel_stalled(inputs, open))
+            .unwrap_or(Decision::Wait(waiting)),
+        Standing::InDoubt(waiting) => in_doubt(inputs, open, waiting),
+        Standing::Succeeded { flagged } => {
+            let event = Event::StepSucceeded {
+                key,
+                found_by_probe: inputs.watch.found_by_probe(key),
+                flagged,
+                evidence: proof(inputs),
+            };
+            close(inputs, event)
+        }
+        Standing::Failed { reason } => {
+            close(inputs, Event::StepFailed { key, reason, evidence: proof(inputs) })
+        }
+        Standing::Void => close(inputs, Event::StepVoid { key, evidence: proof(inputs) }),
+        Standing::Resend if inputs.watch.probes() >= PROBES_MAX => {
+            let what = format!("{} was sent again and again without effect", open.step.describe());
+            in_doubt(inputs, open, Waiting::new(Reason::StepFailed, what))
+        }
+        Standing::Resend => match resumed(inputs, "the request never took effect", vec![]) {
+            Some(events) => Decision::Record(events),
+            None => Decision::Resend { key },
+        },
+    }
+}
+
+/// When the whole cache goes, what the group may still do to itself no longer matters: a doubt
+/// about it ends after one settle time, a task without progress after the stall time. Effects on
+/// Kubernetes objects are settled as ever.
+fn given_up_with_the_cache(inputs: Inputs<'_>, open: &OpenStep, standing: Standing) -> Standing {
+    let within_the_group = match &open.step {
+        Step::JoinMember { .. }
+        | Step::DisjoinMember { .. }
+        | Step::RemoveGhostMember { .. }
+        | Step::CancelTask { .. }
+        | Step::CreateGrid { .. }
+        | Step::UpdateGrid { .. }
+        | Step::DeleteGrid { .. } => true,
+        Step::SetTemplate { .. }
+        | Step::ScaleStatefulSet { .. }
+        | Step::ResetMember { .. }
+        | Step::DeleteVolume { .. }
+        | Step::DeleteStatefulSet { .. } => false,
+    };
+    if !inputs.wanted.deleting || !within_the_group {
+        return standing;
+    }
+    let times = inputs.times;
+    match standing {
+        Standing::InDoubt(_) | Standing::Resend if inputs.watch.settled(times.settle) => {
+            Standing::Void
+        }
+        Standing::Resend => Standing::InDoubt(Waiting::new(Reason::Deleting, "not sent again")),
+        Standing::Running(_) if inputs.watch.stalled_for() >= times.task_stall => Standing::Void,
+        standing => standing,
+    }
+}
+
+/// A task of ours that makes no progress for the stall time is cancelled by force; afterwards
+/// everything is observed anew. Another person's task is never touched.
+fn cancel_stalled(inputs: Inputs<'_>, open: &OpenStep) -> Option<Decision> {
+    if inputs.watch.stalled_for() < inputs.times.task_stall {
+        return None;
+    }
+    let (ordinal, name, claim_uid, incarnation) = match &open.step {
+        Step::JoinMember { member, .. } => {
+            (member.ordinal, &member.name, member.claim_uid.clone(), &member.incarnation)
+        }
+        Step::DisjoinMember { survivor, .. } | Step::RemoveGhostMember { survivor, .. } => {
+            let claim = inputs.state.members.get(&survivor.ordinal)?.claim_uid.clone();
+            (survivor.ordinal, &survivor.name, claim, &survivor.incarnation)
+        }
+        Step::SetTemplate { .. }
+        | Step::ScaleStatefulSet { .. }
+        | Step::ResetMember { .. }
+        | Step::CancelTask { .. }
+        | Step::DeleteVolume { .. }
+        | Step::CreateGrid { .. }
+        | Step::UpdateGrid { .. }
+        | Step::DeleteGrid { .. }
+        | Step::DeleteStatefulSet { .. } => return None,
+    };
+    if views::changed(inputs.seen, ordinal, incarnation) {
+        return None;
+    }
+    let tasks = inputs.seen.reports.get(&ordinal)?.read_tasks();
+    let (task, _) = views::our_running_task(tasks, open.key, accepted(open))?;
+    let member =
+        MemberRef { ordinal, name: name.clone(), claim_uid, incarnation: incarnation.clone() };
+    Some(Decision::Run { step: Step::CancelTask { member, task }, evidence: proof(inputs) })
+}
+
+/// The task of the open step with its progress, for the watch that finds it stalled.
+pub(crate) fn running_task(inputs: Inputs<'_>) -> Option<(u64, Option<u8>)> {
+    let open = inputs.state.open_step()?;
+    let ordinal = match &open.step {
+        Step::JoinMember { member, .. } => member.ordinal,
+        Step::DisjoinMember { survivor, .. } | Step::RemoveGhostMember { survivor, .. } => {
+            survivor.ordinal
+        }
+        Step::SetTemplate { .. }
+        | Step::ScaleStatefulSet { .. }
+        | Step::ResetMember { .. }
+        | Step::CancelTask { .. }
+        | Step::DeleteVolume { .. }
+        | Step::CreateGrid { .. }
+        | Step::UpdateGrid { .. }
+        | Step::DeleteGrid { .. }
+        | Step::DeleteStatefulSet { .. } => return None,
+    };
+    let tasks = inputs.seen.reports.get(&ordinal)?.read_tasks();
+    views::our_running_task(tasks, open.key, accepted(open))
+}
+
+/// A parked operation is resumed by evidence that decides, in the same append.
+fn close(inputs: Inputs<'_>, event: Event) -> Decision {
+    let resumed = resumed(inputs, "evidence decides the step in doubt", vec![event.clone()]);
+    Decision::Record(resumed.unwrap_or_else(|| vec![event]))
+}
+
+fn resumed(inputs: Inputs<'_>, evidence: &str, then: Vec<Event>) -> Option<Vec<Event>> {
+    let parked = inputs.state.operation.as_ref()?.parked.is_some();
+    parked.then(|| {
+        let mut events = vec![Event::OperationResumed { evidence: evidence.to_owned() }];
+        events.extend(then);
+        events
+    })
+}
+
+fn in_doubt(inputs: Inputs<'_>, open: &OpenStep, waiting: Waiting) -> Decision {
+    let parked =
+        inputs.state.operation.as_ref().is_some_and(|operation| operation.parked.is_some());
+    if !parked && inputs.watch.probes() >= PROBES_MAX {
+        return Decision::Record(vec![Event::OperationParked {
+            reason: Reason::InDoubt.as_str().to_owned(),
+            message: format!(
+                "{}: no evidence after {PROBES_MAX} probes: {}",
+                open.step.describe(),
+                waiting.message
+            ),
+        }]);
+    }
+    Decision::InDoubt(waiting)
+}
+
+fn proof(inputs: Inputs<'_>) -> String {
+    evidence(&serde_json::json!({
+        "views": views::told(inputs.seen),
+        "equal_for_ms": u64::try_from(inputs.watch.stable_for().as_millis()).unwrap_or(u64::MAX),
+    }))
+}
+
+fn standing(inputs: Inputs<'_>, open: &OpenStep) -> Standing {
+    let Inputs { seen, .. } = inputs;
+    match &open.step {
+        Step::SetTemplate { digest, .. } => match &seen.stateful_set {
+            None => done(),
+            Some(set) if set.template_digest.as_deref() == Some(digest) => done(),
+            Some(_) => again(inputs, "the StatefulSet does not carry the template yet"),
+        },
+        Step::ScaleStatefulSet { to, .. } => match &seen.stateful_set {
+            Some(set) if set.replicas == *to && !set.deleting => done(),
+            _ => again(inputs, "the StatefulSet does not have these replicas yet"),
+        },
+        Step::JoinMember { member, .. } => settle_join(inputs, open, member),
+        Step::DisjoinMember { member, survivor } | Step::RemoveGhostMember { member, survivor } => {
+            settle_removal(inputs, open, member, survivor)
+        }
+        Step::ResetMember { member } => settle_reset(inputs, member),
+        Step::CancelTask { member, task } => settle_cancel(inputs, member, *task),
+        Step::DeleteVolume { ordinal, claim_uid, claim, .. } => {
+            settle_volume(inputs, *ordinal, claim, claim_uid)
+        }
+        Step::CreateGrid { .. } | Step::UpdateGrid { .. } | Step::DeleteGrid { .. } => {
+            grids::standing(inputs, open)
+        }
+        Step::DeleteStatefulSet { uid } => match &seen.stateful_set {
+            Some(set) if set.uid == *uid && set.deleting => {
+                Standing::Running(Waiting::new(Reason::Deleting, "the StatefulSet is going"))
+            }
+            Some(set) if set.uid == *uid => again(inputs, "the StatefulSet is still there"),
+            _ => done(),
+        },
+    }
+}
+
+pub(super) fn done() -> Standing {
+    Standing::Succeeded { flagged: None }
+}
+
+/// An effect on Kubernetes that is not seen yet: it is sent again (it names UIDs and resource
+/// versions, so that a late former request fails) once a request could no longer be on its way.
+pub(super) fn again(inputs: Inputs<'_>, message: &str) -> Standing {
+    if inputs.watch.settled(inputs.times.settle) {
+        Standing::Resend
+    } else {
+        Standing::InDoubt(Waiting::new(Reason::InDoubt, message))
+    }
+}
+
+fn accepted(open: &OpenStep) -> Option<u64> {
+    match open.progress {
+        Progress::Accepted { task } => task,
+        Progress::Intended | Progress::Unknown { .. } => None,
+    }
+}
+
+fn earlier_keys(inputs: Inputs<'_>, open: &OpenStep) -> Vec<StepKey> {
+    let keys = inputs
+        .state
+        .operation
+        .as_ref()
+        .and_then(|operation| operation.attempts.get(&open.step.target()));
+    keys.map(|keys| keys.iter().copied().filter(|key| *key != open.key).collect())
+        .unwrap_or_default()
+}
+
+fn settle_join(inputs: Inputs<'_>, open: &OpenStep, member: &MemberRef) -> Standing {
+    let Inputs { seen, state, wanted, .. } = inputs;
+    let changed = views::changed(seen, member.ordinal, &member.incarnation);
+    let report = seen.reports.get(&member.ordinal);
+    // A task id is only worth something in the life that told it.
+    let task_id = accepted(open).filter(|_| !changed);
+    let facts = join::Facts {
+        listing: views::listing(seen, state, member.ordinal, &member.name),
+        task: views::our_task(
+            report.and_then(|report| report.read_tasks()),
+            open.key,
+            inputs.join_command,
+            task_id,
+            &earlier_keys(inputs, open),
+        ),
+        changed,
+        own: views::own_view(seen, state, member.ordinal, &member.name),
+        running: seen.pods.get(&member.ordinal).is_some_and(|pod| pod.running),
+        wanted: member.ordinal < wanted.size && !wanted.deleting,
+    };
+    let (row, verdict) = join::table(facts);
+    let settled = inputs.watch.settled(two(inputs, changed));
+    let doubt = |what: &str| {
+        let message = format!("join of {}: {what} (row {row}: {facts:?})", member.name);
+        Standing::InDoubt(Waiting::new(Reason::InDoubt, message))
+    };
+    match verdict {
+        join::Verdict::Adopt => Standing::Running(Waiting::new(
+            Reason::Joining,
+            format!("{} is joining the group", member.name),
+        )),
+        join::Verdict::InDoubt => doubt("no evidence decides yet"),
+        join::Verdict::Succeeded => done(),
+        _ if !settled => doubt("waiting for a second equal observation"),
+        join::Verdict::SucceededAfterTwo => Standing::Succeeded {
+            flagged: (facts.task == OurTask::Failed)
+                .then(|| "the task ended Failed and the member is in the group".to_owned()),
+        },
+        join::Verdict::VoidAfterTwo => Standing::Void,
+        join::Verdict::FailedAfterTwo => {
+            Standing::Failed { reason: format!("row {row} of the join table: {facts:?}") }
+        }
+        join::Verdict::ResendAfterTwo => Standing::Resend,
+    }
+}
+
+fn settle_removal(
+    inputs: Inputs<'_>,
+    open: &OpenStep,
+    member: &MemberRef,
+    survivor: &Survivor,
+) -> Standing {
+    let Inputs { seen, state, .. } = inputs;
+    let survivor_changed = views::changed(seen, survivor.ordinal, &survivor.incarnation);
+    let tasks = seen.reports.get(&survivor.ordinal).and_then(|report| report.read_tasks());
+    let task_id = accepted(open).filter(|_| !survivor_changed);
+    let facts = disjoin::Facts {
+        presence: disjoin::presence(seen, state, member.ordinal, &member.name),
+        task: views::our_task(
+            tasks,
+            open.key,
+            inputs.disjoin_command,
+            task_id,
+            &earlier_keys(inputs, open),
+        ),
+        survivor_changed,
+        survivor_lost: views::lost(seen, survivor.ordinal, &survivor.incarnation),
+        task_anywhere: views::task_runs_anywhere(seen),
+    };
+    let (row, verdict) = disjoin::table(facts);
+    let settled = inputs.watch.settled(two(inputs, survivor_changed));
+    let doubt = |what: &str| {
+        let message = format!("removal of {}: {what} (row {row}: {facts:?})", member.name);
+        Standing::InDoubt(Waiting::new(Reason::InDoubt, message))
+    };
+    match verdict {
+        disjoin::Verdict::Adopt => Standing::Running(Waiting::new(
+            Reason::Disjoining,
+            format!("{} is leaving the group", member.name),
+        )),
+        disjoin::Verdict::InDoubt => doubt("no evidence decides yet"),
+        _ if !settled => doubt("waiting for a second equal observation"),
+        disjoin::Verdict::SucceededAfterTwo => Standing::Succeeded {
+            flagged: (facts.task == OurTask::Failed)
+                .then(|| "the task ended Failed and the member is out of the group".to_owned()),
+        },
+        disjoin::Verdict::VoidAfterTwo => Standing::Void,
+        disjoin::Verdict::FailedAfterTwo => {
+            Standing::Failed { reason: format!("row {row} of the disjoin table: {facts:?}") }
+        }
+        disjoin::Verdict::ResendAfterTwo => Standing::Resend,
+    }
+}
+
+/// How far apart two equal observations must lie: what a dead process left behind can still take
+/// effect for the longest task's time.
+pub(super) fn two(inputs: Inputs<'_>, changed: bool) -> Duration {
+    if changed { inputs.times.orphan } else { inputs.times.settle }
+}
+
+fn settle_reset(inputs: Inputs<'_>, member: &MemberRef) -> Standing {
+    let Inputs { seen, .. } = inputs;
+    let claim = seen.claims.get(&member.ordinal).filter(|claim| claim.uid == member.claim_uid);
+    let pod = seen
+        .pods
+        .get(&member.ordinal)
+        .filter(|pod| pod.incarnation.pod_uid == member.incarnation.pod_uid);
+    match (claim, pod) {
+        (None, None) => done(),
+        (claim, pod) => {
+            let all_going = claim.is_none_or(|claim| claim.deleting)
+                && pod.is_none_or(|pod| pod.deleting || claim.is_none());
+            let waiting = Waiting::new(
+                Reason::ResettingMember,
+                format!("{}: its claim and pod are going", member.name),
+            );
+            // The pod ends by itself only when it was asked to.
+            if all_going && pod.is_none_or(|pod| pod.deleting) {
+                Standing::Running(waiting)
+            } else {
+                again(inputs, &waiting.message)
+            }
+        }
+    }
+}
+
+fn settle_cancel(inputs: Inputs<'_>, member: &MemberRef, task: u64) -> Standing {
+    let Inputs { seen, .. } = inputs;
+    if views::changed(seen, member.ordinal, &member.incarnation) {
+        return if inputs.watch.settled(inputs.times.orphan) {
+            Standing::Void
+        } else {
+            Standing::InDoubt(Waiting::new(Reason::InDoubt, "the member's process changed"))
+        };
+    }
+    let Some(tasks) = seen.reports.get(&member.ordinal).and_then(|report| report.read_tasks())
+    else {
+        let message = format!("{}: its tasks cannot be read", member.name);
+        return Standing::InDoubt(Waiting::new(Reason::InDoubt, message));
+    };
+    match tasks.iter().find(|listed| listed.id == task) {
+        Some(listed) if listed.is_running() => again(inputs, "the cancelled task is still running"),
+        Some(_) | None => done(),
+    }
+}
+
+fn settle_volume(inputs: Inputs<'_>, ordinal: Ordinal, claim: &str, claim_uid: &str) -> Standing {
+    match inputs.seen.claims.get(&ordinal) {
+        Some(live) if live.uid == claim_uid && live.deleting => Standing::Running(Waiting::new(
+            Reason::ReclaimingVolume,
+            format!("claim {claim} is going"),
+        )),
+        Some(live) if live.uid == claim_uid => again(inputs, "the claim is still there"),
+        Some(_) | None => done(),
+    }
+}

@@ -1,0 +1,295 @@
+//! What the members' answers prove, and what they do not.
+//!
+//! A *view* is an answer about the group, not marked stale, from an established member with its
+//! recorded incarnation. Everything else that a member says about the group proves nothing.
+
+use xsld_journal::event::{Incarnation, MemberRef, Ordinal, StepKey, Survivor};
+use xsld_journal::state::CacheState;
+
+use crate::observation::{Observation, Report};
+use crate::xsld::view::{Answer, GroupView, MemberStatus, TaskStatus, TaskView};
+
+/// A member in the needed views.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listing {
+    /// Online at its present address.
+    Online,
+    /// Listed, but not Online, or known at another address.
+    Listed,
+    /// Not listed.
+    No,
+    /// Views are missing or differ.
+    Unknown,
+}
+
+impl Listing {
+    /// Listed in any way.
+    pub fn is_yes(self) -> bool {
+        matches!(self, Self::Online | Self::Listed)
+    }
+}
+
+/// The joining member's own view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnView {
+    /// A group of exactly itself.
+    Alone,
+    /// It names every established member.
+    InGroup,
+    /// Another group.
+    Elsewhere,
+    /// No answer that could be read.
+    Silent,
+}
+
+/// The task of the current attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OurTask {
+    /// It runs.
+    Running,
+    /// It ended well.
+    Success,
+    /// It ended badly.
+    Failed,
+    /// The list was read and holds no task that could be ours.
+    None,
+    /// The list was not read, or holds something that could be ours and cannot be told.
+    Unread,
+}
+
+/// Name of the member at `ordinal`.
+pub fn name_of(state: &CacheState, ordinal: Ordinal) -> String {
+    format!("{}-{ordinal}", state.name)
+}
+
+/// The report of an established member that still is the process that the journal recorded.
+pub fn established_report<'a>(
+    seen: &'a Observation,
+    state: &CacheState,
+    ordinal: Ordinal,
+) -> Option<&'a Report> {
+    let member = state.members.get(&ordinal)?;
+    let report = seen.reports.get(&ordinal)?;
+    let pod = seen.pods.get(&ordinal)?;
+    let same_claim = seen.claims.get(&ordinal).is_some_and(|claim| claim.uid == member.claim_uid);
+    let same_process =
+        report.incarnation == member.incarnation && pod.incarnation == member.incarnation;
+    (same_claim && same_process).then_some(report)
+}
+
+/// The view of an established member, if it has one.
+pub fn view_of<'a>(
+    seen: &'a Observation,
+    state: &CacheState,
+    ordinal: Ordinal,
+) -> Option<&'a GroupView> {
+    established_report(seen, state, ordinal)?.fresh_group()
+}
+
+/// The member that holds the group's configuration: the one that the views mark, else the first
+/// established member.
+pub fn primary(seen: &Observation, state: &CacheState) -> Option<Ordinal> {
+    let marked = state.members.keys().find_map(|ordinal| {
+        let name = &view_of(seen, state, *ordinal)?.primary()?.name;
+        state.members.iter().find(|(_, member)| member.name == *name).map(|(ordinal, _)| *ordinal)
+    });
+    marked.or_else(|| state.members.keys().next().copied())
+}
+
+/// The needed views: the primary's and one more; two reads of the only one that can be reached.
+/// None while they are missing. `without` is a member that is leaving or in question: its view is
+/// not used.
+pub fn needed<'a>(
+    seen: &'a Observation,
+    state: &CacheState,
+    without: Ordinal,
+) -> Option<Vec<&'a GroupView>> {
+    let primary = primary(seen, state)?;
+    if primary == without {
+        return None;
+    }
+    let first = view_of(seen, state, primary)?;
+    let other = state
+        .members
+        .keys()
+        .filter(|ordinal| **ordinal != primary && **ordinal != without)
+        .find_map(|ordinal| view_of(seen, state, *ordinal));
+    let second = match other {
+        Some(view) => view,
+        None => match &established_report(seen, state, primary)?.group_again {
+            Some(Answer::Known(view)) if !view.stale => view,
+            _ => return None,
+        },
+    };
+    Some(vec![first, second])
+}
+
+/// The member as the needed views list it.
+pub fn listing(seen: &Observation, state: &CacheState, ordinal: Ordinal, name: &str) -> Listing {
+    let Some(views) = needed(seen, state, ordinal) else { return Listing::Unknown };
+    let address = seen.pods.get(&ordinal).and_then(|pod| pod.address.as_deref());
+    let mut told = views.iter().map(|view| listed_in(view, name, address));
+    let Some(first) = told.next() else { return Listing::Unknown };
+    if told.all(|listing| listing == first) { first } else { Listing::Unknown }
+}
+
+/// The member as one view lists it; `address` is where its pod is now.
+pub fn listed_in(view: &GroupView, name: &str, address: Option<&str>) -> Listing {
+    let Some(member) = view.member(name) else { return Listing::No };
+    let here = match (&member.address, address) {
+        (Some(known), Some(present)) => known == present,
+        (None, _) => true,
+        (Some(_), None) => false,
+    };
+    if here && member.status == MemberStatus::Online { Listing::Online } else { Listing::Listed }
+}
+
+/// The member's own view of where it is.
+pub fn own_view(seen: &Observation, state: &CacheState, ordinal: Ordinal, name: &str) -> OwnView {
+    let Some(view) = seen.reports.get(&ordinal).and_then(Report::fresh_group) else {
+        return OwnView::Silent;
+    };
+    if view.member(name).is_none() {
+        return OwnView::Elsewhere;
+    }
+    if view.members.len() == 1 {
+        return OwnView::Alone;
+    }
+    let mut established = state.members.values().filter(|member| member.name != name).peekable();
+    if established.peek().is_some() && established.all(|member| view.member(&member.name).is_some())
+    {
+        OwnView::InGroup
+    } else {
+        OwnView::Elsewhere
+    }
+}
+
+/// The task of an attempt in the list of the member that took it.
+///
+/// `command` is the command that the attempt runs; `accepted` is the task id that the same process
+/// told when it took the request; `earlier` are the keys of the attempts before.
+pub fn our_task(
+    tasks: Option<&[TaskView]>,
+    key: StepKey,
+    command: &str,
+    accepted: Option<u64>,
+    earlier: &[StepKey],
+) -> OurTask {
+    let Some(tasks) = tasks else { return OurTask::Unread };
+    let mut maybe_ours = false;
+    for task in tasks {
+        let told = task.description.as_deref().and_then(crate::xsld::key_of);
+        let is_ours = told == Some(key.0) || (told.is_none() && accepted == Some(task.id));
+        if is_ours {
+            return match task.status {
+                TaskStatus::Running => OurTask::Running,
+                TaskStatus::Success => OurTask::Success,
+                TaskStatus::Failed => OurTask::Failed,
+                TaskStatus::Unknown(_) => OurTask::Unread,
+            };
+        }
+        if let Some(told) = told {
+            let from_before = earlier.iter().any(|earlier| earlier.0 == told);
+            if from_before && !task.status.is_terminal() {
+                return OurTask::Unread;
+            }
+            continue;
+        }
+        // Without a readable description it could be ours, unless it tells another command.
+        let could_be_ours = task.description.is_none()
+            && task.command.as_deref().is_none_or(|told| told == command);
+        if could_be_ours {
+            if task.is_running() {
+                return OurTask::Running;
+            }
+            maybe_ours = true;
+        }
+    }
+    if maybe_ours { OurTask::Unread } else { OurTask::None }
+}
+
+/// The running task that is ours, by the same rules as [`our_task`], with its progress.
+pub fn our_running_task(
+    tasks: Option<&[TaskView]>,
+    key: StepKey,
+    accepted: Option<u64>,
+) -> Option<(u64, Option<u8>)> {
+    let ours = |task: &&TaskView| {
+        let told = task.description.as_deref().and_then(crate::xsld::key_of);
+        told == Some(key.0) || (told.is_none() && accepted == Some(task.id))
+    };
+    let task = tasks?.iter().filter(|task| task.is_running()).find(ours)?;
+    Some((task.id, task.progress))
+}
+
+/// Whether a task runs on any member that answered, in the group or not.
+pub fn task_runs_anywhere(seen: &Observation) -> bool {
+    seen.any_task_running()
+}
+
+/// The member through which to act on the group: the primary when it answers, else the first
+/// established one that does. Never `without`.
+pub fn survivor(seen: &Observation, state: &CacheState, without: Ordinal) -> Option<Survivor> {
+    let answers = |ordinal: Ordinal| {
+        ordinal != without
+            && view_of(seen, state, ordinal).is_some()
+            && established_report(seen, state, ordinal)
+                .is_some_and(|report| report.read_tasks().is_some())
+    };
+    let preferred = primary(seen, state).filter(|ordinal| answers(*ordinal));
+    let ordinal =
+        preferred.or_else(|| state.members.keys().copied().find(|ordinal| answers(*ordinal)))?;
+    let member = state.members.get(&ordinal)?;
+    Some(Survivor { ordinal, name: member.name.clone(), incarnation: member.incarnation.clone() })
+}
+
+/// The member at `ordinal` as it is now: its pod's process and its claim. None without a claim.
+pub fn member_now(seen: &Observation, state: &CacheState, ordinal: Ordinal) -> Option<MemberRef> {
+    let claim = seen.claims.get(&ordinal)?;
+    Some(MemberRef {
+        ordinal,
+        name: name_of(state, ordinal),
+        claim_uid: claim.uid.clone(),
+        incarnation: seen.pods.get(&ordinal).map(|pod| pod.incarnation.clone()).unwrap_or(
+            Incarnation { pod_uid: String::new(), container_id: String::new(), restarts: 0 },
+        ),
+    })
+}
+
+/// Whether the process that a step was about is another one now, or gone.
+pub fn changed(seen: &Observation, ordinal: Ordinal, then: &Incarnation) -> bool {
+    seen.pods.get(&ordinal).is_none_or(|pod| pod.incarnation != *then)
+}
+
+/// Whether the process is gone for good: another one now, and no container runs.
+pub fn lost(seen: &Observation, ordinal: Ordinal, then: &Incarnation) -> bool {
+    changed(seen, ordinal, then) && !seen.pods.get(&ordinal).is_some_and(|pod| pod.running)
+}
+
+/// A member's host name, which is also its certificate's and its address in requests.
+pub fn host_of(state: &CacheState, name: &str) -> String {
+    format!("{name}.{}.{}.svc", state.name, state.namespace)
+}
+
+/// A short form of the views for evidence.
+pub fn told(seen: &Observation) -> serde_json::Value {
+    let members = seen.reports.iter().map(|(ordinal, report)| {
+        let view = match &report.group {
+            Answer::Known(view) => serde_json::json!({
+                "stale": view.stale,
+                "members": view.members.iter().map(|member| {
+                    format!("{}={:?}", member.name, member.status)
+                }).collect::<Vec<_>>(),
+            }),
+            Answer::Refused { status, error } => {
+                serde_json::json!({ "refused": status, "error": error })
+            }
+            Answer::Unknown { reason } => serde_json::json!({ "unknown": reason }),
+        };
+        let tasks = report.read_tasks().map(|tasks| {
+            tasks.iter().map(|task| format!("{}:{:?}", task.id, task.status)).collect::<Vec<_>>()
+        });
+        (ordinal.to_string(), serde_json::json!({ "group": view, "tasks": tasks }))
+    });
+    serde_json::Value::Object(members.collect())
+}

@@ -1,0 +1,155 @@
+//! How long the world has looked the same: the memory behind "two equal observations".
+//!
+//! It lives in the process only. A restart forgets it, so that every proof is made anew by one
+//! process; that costs time and never safety.
+
+use std::time::Duration;
+
+use xsld_journal::event::StepKey;
+
+use crate::clock::Moment;
+use crate::observation::Stable;
+
+/// After this many probes without an answer the operation is parked.
+pub const PROBES_MAX: u32 = 5;
+
+/// What was seen of one cache over time.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Watch {
+    stable: Option<Stable>,
+    /// Since when every observation was equal.
+    since: Moment,
+    now: Moment,
+    /// The step in doubt that probes are counted for.
+    step: Option<StepKey>,
+    counted_at: Moment,
+    probes: u32,
+    /// The task of the step in doubt and its progress, and since when that is unchanged.
+    task: Option<(u64, Option<u8>)>,
+    task_since: Moment,
+    /// The attempt that this very process sent last.
+    pub sent_here: Option<StepKey>,
+}
+
+impl Watch {
+    /// Takes the next observation into account. A change starts the settle time anew. `step` is
+    /// the step in doubt now and `task` its task that is seen running, with its progress; `window` is
+    /// the settle time that a probe must run to be counted.
+    #[must_use]
+    pub fn observe(
+        mut self,
+        stable: Stable,
+        now: Moment,
+        step: Option<StepKey>,
+        task: Option<(u64, Option<u8>)>,
+        window: Duration,
+    ) -> Self {
+        if self.stable.as_ref() != Some(&stable) {
+            self.stable = Some(stable);
+            self.since = now;
+        }
+        if self.step != step {
+            self.step = step;
+            self.probes = 0;
+            self.counted_at = now;
+        }
+        if self.task != task {
+            self.task = task;
+            self.task_since = now;
+        }
+        if task.is_some() {
+            // A task seen running is an answer: whatever was unknown before is known now.
+            self.probes = 0;
+            self.counted_at = now;
+        }
+        let probe_began = self.since.max(self.counted_at);
+        if step.is_some() && now.since(probe_began) >= window {
+            self.probes = self.probes.saturating_add(1);
+            self.counted_at = now;
+        }
+        self.now = now;
+        self
+    }
+
+    /// How long every observation has been equal to the last one.
+    pub fn stable_for(&self) -> Duration {
+        self.now.since(self.since)
+    }
+
+    /// Whether two equal observations lie at least `span` apart.
+    pub fn settled(&self, span: Duration) -> bool {
+        self.stable.is_some() && self.stable_for() >= span
+    }
+
+    /// Probes of the step in doubt that ran their full time and ended without an answer.
+    pub fn probes(&self) -> u32 {
+        self.probes
+    }
+
+    /// How long the running task has made no progress; zero while none runs.
+    pub fn stalled_for(&self) -> Duration {
+        if self.task.is_some() { self.now.since(self.task_since) } else { Duration::ZERO }
+    }
+
+    /// Whether the attempt was sent by another process than this one, or its answer was lost.
+    pub fn found_by_probe(&self, key: StepKey) -> bool {
+        self.sent_here != Some(key)
+    }
+
+    /// Forgets how long the world was equal: what comes next must be proven anew.
+    pub fn unsettle(&mut self) {
+        self.stable = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::testing::World;
+
+    const WINDOW: Duration = Duration::from_secs(20);
+
+    fn at(seconds: u64) -> Moment {
+        Moment(Duration::from_secs(seconds))
+    }
+
+    fn key() -> Option<StepKey> {
+        Some(StepKey(uuid::Uuid::from_u128(7)))
+    }
+
+    #[test]
+    fn a_change_starts_the_settle_time_anew() {
+        let world = World::group(2);
+        let mut watch = Watch::default();
+        watch = watch.observe(world.seen().stable(), at(0), None, None, WINDOW);
+        watch = watch.observe(world.seen().stable(), at(19), None, None, WINDOW);
+        assert!(!watch.settled(WINDOW));
+        watch = watch.observe(World::group(3).seen().stable(), at(20), None, None, WINDOW);
+        assert!(!watch.settled(WINDOW));
+        watch = watch.observe(World::group(3).seen().stable(), at(40), None, None, WINDOW);
+        assert!(watch.settled(WINDOW));
+    }
+
+    #[test]
+    fn only_probes_that_ran_their_full_time_are_counted() {
+        let stable = World::group(2).seen().stable();
+        let mut watch = Watch::default();
+        for second in 0..=100 {
+            watch = watch.observe(stable.clone(), at(second), key(), None, WINDOW);
+        }
+        assert_eq!(watch.probes(), PROBES_MAX);
+        watch = watch.observe(stable.clone(), at(101), key(), Some((1, None)), WINDOW);
+        assert_eq!(watch.probes(), 0, "a task seen running resets the count");
+    }
+
+    #[test]
+    fn a_world_that_keeps_changing_is_never_counted() {
+        let worlds = [World::group(2).seen().stable(), World::group(3).seen().stable()];
+        let mut watch = Watch::default();
+        for second in 0..200_u64 {
+            let stable = worlds[(second / 10) as usize % 2].clone();
+            watch = watch.observe(stable, at(second), key(), None, WINDOW);
+        }
+        assert_eq!(watch.probes(), 0);
+    }
+}

@@ -1,0 +1,197 @@
+//! What was seen of one cache in one pass: plain data with its time.
+//!
+//! An observation has no memory. What could not be seen is told apart from what is not there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use xsld_journal::event::{Incarnation, Ordinal};
+
+use crate::clock::Moment;
+use crate::xsld::view::{Answer, GridView, GroupView, TaskView};
+
+/// One pass over one cache.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Observation {
+    /// When the pass began.
+    pub at: Moment,
+    /// The StatefulSet, when there is one.
+    pub stateful_set: Option<SetFacts>,
+    /// Its pods, by ordinal.
+    pub pods: BTreeMap<Ordinal, PodFacts>,
+    /// The members' claims, by ordinal.
+    pub claims: BTreeMap<Ordinal, ClaimFacts>,
+    /// What the members answered, by ordinal; only of pods that have an address.
+    pub reports: BTreeMap<Ordinal, Report>,
+    /// The grids as one member of the group tells them; none when nothing asked for them.
+    pub grids: Option<Answer<BTreeMap<String, GridView>>>,
+}
+
+/// The live StatefulSet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SetFacts {
+    /// Its UID.
+    pub uid: String,
+    /// For writes that must fail when somebody else wrote.
+    pub resource_version: String,
+    /// `spec.replicas`.
+    pub replicas: u32,
+    /// The digest that our annotation on it tells; none when it carries no such annotation.
+    pub template_digest: Option<String>,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+}
+
+/// One pod of the StatefulSet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PodFacts {
+    /// Its name, which is the member's name.
+    pub name: String,
+    /// Its UID, its container's id and restarts.
+    pub incarnation: Incarnation,
+    /// Its address, once it has one.
+    pub address: Option<String>,
+    /// Whether its container runs, as Kubernetes shows it.
+    pub running: bool,
+    /// The Ready condition.
+    pub ready: bool,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+    /// Its node, once it is scheduled.
+    pub node: Option<String>,
+    /// Its `controller-revision-hash`.
+    pub revision: Option<String>,
+    /// Why it waits, in Kubernetes' words: `ImagePullBackOff`, `Unschedulable`, ...
+    pub waiting: Option<String>,
+}
+
+/// One claim of the StatefulSet's template.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ClaimFacts {
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+    /// Whether it is being deleted (it ends only with its pod).
+    pub deleting: bool,
+    /// Whether it is older than the custom resource: not ours to judge by our own journal.
+    pub older_than_cache: bool,
+}
+
+/// What one member answered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// The process that was asked, as Kubernetes showed it before the reads.
+    pub incarnation: Incarnation,
+    /// Its view of its group.
+    pub group: Answer<GroupView>,
+    /// The same, read once more after all other members were read; only where it is the one
+    /// established member that can be reached.
+    pub group_again: Option<Answer<GroupView>>,
+    /// Its own task list.
+    pub tasks: Answer<Vec<TaskView>>,
+    /// Fingerprint of the certificate that it showed.
+    pub fingerprint: Option<String>,
+}
+
+impl Report {
+    /// Its view, when it was understood and is not a stale copy.
+    pub fn fresh_group(&self) -> Option<&GroupView> {
+        match &self.group {
+            Answer::Known(view) if !view.stale => Some(view),
+            Answer::Known(_) | Answer::Refused { .. } | Answer::Unknown { .. } => None,
+        }
+    }
+
+    /// Its tasks, when they were read.
+    pub fn read_tasks(&self) -> Option<&[TaskView]> {
+        match &self.tasks {
+            Answer::Known(tasks) => Some(tasks),
+            Answer::Refused { .. } | Answer::Unknown { .. } => None,
+        }
+    }
+}
+
+/// What must be equal in two observations for them to prove something together.
+///
+/// Member names, UIDs, addresses, online, tasks, claim UIDs, replicas, the incarnation of every
+/// member read, and whether its task list was read. Progress and times are left out: they change
+/// without meaning anything.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Stable {
+    set: Option<(String, u32)>,
+    pods: Vec<(Ordinal, Incarnation, Option<String>, bool, bool)>,
+    claims: Vec<(Ordinal, String, bool)>,
+    views: Vec<(Ordinal, Incarnation, Option<StableView>, Option<BTreeSet<StableTask>>)>,
+    grids: Option<Vec<(String, String)>>,
+}
+
+type StableView = (String, bool, Vec<(String, Option<String>, String)>);
+type StableTask = (u64, Option<String>, String);
+
+impl Observation {
+    /// The part of this observation that two equal ones must share.
+    pub fn stable(&self) -> Stable {
+        Stable {
+            set: self.stateful_set.as_ref().map(|set| (set.uid.clone(), set.replicas)),
+            pods: self
+                .pods
+                .iter()
+                .map(|(ordinal, pod)| {
+                    let incarnation = pod.incarnation.clone();
+                    (*ordinal, incarnation, pod.address.clone(), pod.running, pod.deleting)
+                })
+                .collect(),
+            claims: self
+                .claims
+                .iter()
+                .map(|(ordinal, claim)| (*ordinal, claim.uid.clone(), claim.deleting))
+                .collect(),
+            views: self
+                .reports
+                .iter()
+                .map(|(ordinal, report)| {
+                    let view = match &report.group {
+                        Answer::Known(view) => Some(stable_view(view)),
+                        Answer::Refused { .. } | Answer::Unknown { .. } => None,
+                    };
+                    let tasks = report.read_tasks().map(stable_tasks);
+                    (*ordinal, report.incarnation.clone(), view, tasks)
+                })
+                .collect(),
+            grids: match &self.grids {
+                Some(Answer::Known(grids)) => Some(
+                    grids
+                        .values()
+                        .map(|grid| (grid.name.clone(), format!("{:?}", grid.fields)))
+                        .collect(),
+                ),
+                _ => None,
+            },
+        }
+    }
+
+    /// Whether any member that answered runs a task.
+    pub fn any_task_running(&self) -> bool {
+        self.reports.values().filter_map(Report::read_tasks).flatten().any(TaskView::is_running)
+    }
+}
+
+fn stable_view(view: &GroupView) -> StableView {
+    let members = view
+        .members
+        .iter()
+        .map(|member| {
+            let status = format!("{:?}", member.status);
+            (member.name.clone(), member.address.clone(), status)
+        })
+        .collect();
+    (view.name.clone(), view.stale, members)
+}
+
+fn stable_tasks(tasks: &[TaskView]) -> BTreeSet<StableTask> {
+    tasks
+        .iter()
+        .map(|task| (task.id, task.description.clone(), format!("{:?}", task.status)))
+        .collect()
+}
