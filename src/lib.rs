@@ -14,6 +14,8 @@ pub mod crd;
 
 pub mod observation;
 
+pub mod validate;
+
 pub mod decide;
 
 pub mod xsld;
