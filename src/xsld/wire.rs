@@ -317,4 +317,6 @@ fn answer<T>(read: Result<T, String>) -> Answer<T> {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
