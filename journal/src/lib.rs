@@ -12,6 +12,7 @@
 //! async runtime. It reads no clock and makes no ids: times and ids come in as values. Replay has
 //! no side effects because it has nothing to make them with.
 
+pub mod audit;
 pub mod chain;
 pub mod codec;
 pub mod event;

@@ -18,8 +18,10 @@ use crate::state::{CacheState, IllegalTransition, LogState};
 
 pub mod ledger;
 pub mod memory;
+pub mod sled;
 
 pub use memory::{Fault, MemoryStore};
+pub use sled::{Healed, OpenError, OpenOptions, OpenReport, SledStore, open};
 
 /// The largest text, in bytes, that may be kept beside a record.
 pub const TEXT_MAX: usize = 1 << 20;

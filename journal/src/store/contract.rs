@@ -12,7 +12,7 @@ use crate::fixtures::{
 use crate::record::{Epoch, Record, StreamId, text_for_event};
 
 /// Everything that a backend promises. `open` makes a new, empty journal with id `id(1)`.
-fn holds(open: &dyn Fn() -> Arc<dyn Store>) {
+pub(super) fn holds(open: &dyn Fn() -> Arc<dyn Store>) {
     begins_empty(&*open());
     takes_only_a_genesis_first(&*open());
     numbers_and_chains_what_it_appends(&*open());

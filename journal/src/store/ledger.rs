@@ -92,6 +92,9 @@ pub enum ReplayError {
         /// What is here.
         found: u64,
     },
+    /// An append is there in part, and something else follows.
+    #[error("the rest of the append before is missing")]
+    TornAppend,
     /// The transition table refuses the event: bytes that were written wrongly.
     #[error(transparent)]
     Illegal(#[from] IllegalTransition),
@@ -113,6 +116,8 @@ pub struct Ledger {
     /// Hash of the record with sequence `index + 1`.
     hashes: Vec<Hash>,
     texts: BTreeMap<String, Arc<str>>,
+    /// What the last record leaves to follow in its append, and on which stream.
+    rest: Option<(StreamId, u32)>,
 }
 
 impl Ledger {
@@ -125,6 +130,7 @@ impl Ledger {
             streams: BTreeMap::new(),
             hashes: Vec::new(),
             texts: BTreeMap::new(),
+            rest: None,
         }
     }
 
@@ -186,7 +192,7 @@ impl Ledger {
     /// # Errors
     /// Why it cannot follow; nothing is changed then.
     pub fn replay(&mut self, entry: &Entry) -> Result<(), ReplayError> {
-        let Envelope { journal_id, epoch, seq, stream, stream_seq, previous, .. } =
+        let Envelope { journal_id, epoch, seq, stream, stream_seq, rest, previous, .. } =
             entry.record.envelope;
         let head = self.head();
         if head.seq == 0 {
@@ -208,6 +214,9 @@ impl Ledger {
         if epoch < self.epoch {
             return Err(ReplayError::Epoch { last: self.epoch, found: epoch });
         }
+        if self.rest.is_some_and(|(of, left)| (of, left) != (stream, rest.saturating_add(1))) {
+            return Err(ReplayError::TornAppend);
+        }
         let expected = self.streams.get(&stream).map_or(0, |known| known.head.stream_seq) + 1;
         if stream_seq != expected {
             return Err(ReplayError::StreamSequence { expected, found: stream_seq });
@@ -217,6 +226,11 @@ impl Ledger {
         self.note(entry);
         self.publish(stream, fold.state.into(), fold.log.into());
         Ok(())
+    }
+
+    /// Whether the last append is there as a whole.
+    pub fn is_whole(&self) -> bool {
+        self.rest.is_none()
     }
 
     /// The end of the journal.
@@ -328,6 +342,7 @@ impl Ledger {
     fn note(&mut self, entry: &Entry) {
         let Record { envelope, hash, .. } = &entry.record;
         self.epoch = self.epoch.max(envelope.epoch);
+        self.rest = (envelope.rest > 0).then_some((envelope.stream, envelope.rest));
         self.hashes.push(*hash);
         for (digest, text) in &entry.blobs {
             self.texts.entry(digest.clone()).or_insert_with(|| text.as_str().into());

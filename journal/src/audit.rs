@@ -1,0 +1,34 @@
+//! The audit file: an append-only log with one JSON object a line, synced before anything else.
+//!
+//! It is kept in segments `audit-<first seq>.jsonl`. A line carries the canonical bytes of its
+//! record, which count, and the same in readable form, which is derived from them and compared by
+//! [`crate::check`]. Texts that are too long for a record stand beside it under their digest.
+//!
+//! Whoever holds the journal's lock may cut a *torn tail*: what a crash left behind of an append
+//! that was never acknowledged. The torn bytes are kept in `<segment>.broken-<n>`. Everybody else
+//! only reads, and takes no notice of it. Damage anywhere else is never passed over: it is told
+//! with its segment, line and sequence.
+
+mod line;
+mod load;
+mod reader;
+mod writer;
+
+pub(crate) use line::render;
+pub use line::{LineError, StoredLine, readable_event, time_text};
+pub use load::{LoadError, Loaded, TornTail, load};
+pub use reader::{Follower, Lines, Position, RawLine, Segment, broken_files, segments};
+pub(crate) use writer::{Sink, Writer, cut_torn_tail, sync_dir};
+
+/// How a segment's name begins.
+const SEGMENT_PREFIX: &str = "audit-";
+/// How a segment's name ends.
+const SEGMENT_SUFFIX: &str = ".jsonl";
+
+/// The name of the segment whose first record has this sequence.
+pub fn segment_name(first_seq: u64) -> String {
+    format!("{SEGMENT_PREFIX}{first_seq:020}{SEGMENT_SUFFIX}")
+}
+
+#[cfg(test)]
+mod tests;

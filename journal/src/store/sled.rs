@@ -1,0 +1,299 @@
+//! The journal on disk: the audit file first, sled behind it.
+//!
+//! One writer thread takes what waits (at most [`BATCH_MAX`] appends), admits each, writes all
+//! their lines and syncs the audit file once, stores them in sled, publishes the states and only
+//! then answers. So the cost of a sync is shared, and what a reader sees is durable.
+//!
+//! | dies | what the next start finds |
+//! | --- | --- |
+//! | while the lines are written | a torn tail: kept aside and cut; nobody was told |
+//! | after the sync, before sled has it | sled is a prefix: the records are added |
+//! | after sled has it, before the answer | the records; the caller looks before it acts |
+//!
+//! sled's own flush is not a sync, so only the audit file makes an append durable. At the end of an
+//! operation and before a destructive step sled's file is synced as well: then two copies hold.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::thread::JoinHandle;
+
+use uuid::Uuid;
+
+use super::ledger::{Admitted, Ledger};
+use super::{Append, AppendError, Appended, Error, Head, Store, StreamHead};
+use crate::audit::{Sink, render};
+use crate::chain::Hash;
+use crate::codec;
+use crate::event::Text;
+use crate::record::{Record, StreamId};
+use crate::state::{CacheState, LogState};
+
+mod generation;
+mod heal;
+mod lock;
+mod open;
+
+use generation::Generation;
+use lock::Lock;
+pub use open::{Healed, OpenError, OpenReport};
+
+/// The most appends that share one sync.
+pub const BATCH_MAX: usize = 256;
+/// How many appends may wait before a caller has to wait for its place.
+const QUEUE_MAX: usize = 1024;
+
+/// Where a journal is and what it is called when it is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenOptions {
+    /// Its directory; made when it is missing.
+    pub dir: PathBuf,
+    /// The id of a new journal. A journal that has records keeps its own.
+    pub journal_id: Uuid,
+}
+
+/// The journal on disk.
+#[derive(Debug)]
+pub struct SledStore {
+    shared: Arc<Shared>,
+    jobs: Option<SyncSender<Job>>,
+    writer: Option<JoinHandle<()>>,
+    /// Given back when everything above is done.
+    _lock: Lock,
+}
+
+/// What the writer thread and the readers share.
+#[derive(Debug)]
+struct Shared {
+    /// What is durable.
+    ledger: RwLock<Ledger>,
+    poisoned: OnceLock<String>,
+    generation: Generation,
+}
+
+struct Job {
+    append: Append,
+    reply: SyncSender<Result<Appended, AppendError>>,
+}
+
+/// Opens the journal of a directory, or makes it, and heals what a crash or the disk did to it.
+///
+/// Nothing is read before the directory's lock is held. The returned report tells all that was
+/// found and done.
+///
+/// # Errors
+/// See [`OpenError`]. What is refused is left as it was found.
+pub fn open(options: &OpenOptions) -> Result<(SledStore, OpenReport), OpenError> {
+    let opened = open::open(options)?;
+    let writer = Box::new(opened.writer);
+    let store = SledStore::start(opened.ledger, opened.generation, writer, opened.lock)
+        .map_err(|source| OpenError::from_io(&options.dir, source))?;
+    Ok((store, opened.report))
+}
+
+impl SledStore {
+    fn start(
+        ledger: Ledger,
+        generation: Generation,
+        sink: Box<dyn Sink>,
+        lock: Lock,
+    ) -> std::io::Result<Self> {
+        let (jobs, queue) = sync_channel(QUEUE_MAX);
+        let shared = Arc::new(Shared {
+            ledger: RwLock::new(ledger.clone()),
+            poisoned: OnceLock::new(),
+            generation,
+        });
+        let writer = Writer { ahead: ledger, sink, shared: Arc::clone(&shared) };
+        let writer = std::thread::Builder::new()
+            .name("journal-writer".into())
+            .spawn(move || writer.run(&queue))?;
+        Ok(Self { shared, jobs: Some(jobs), writer: Some(writer), _lock: lock })
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&Ledger) -> T) -> T {
+        // The ledger is only changed by code that cannot fail half-way.
+        read(&self.shared.ledger.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Drop for SledStore {
+    fn drop(&mut self) {
+        // The writer ends when nobody can send it anything any more.
+        self.jobs = None;
+        if let Some(writer) = self.writer.take()
+            && writer.join().is_err()
+        {
+            self.shared.poison("the writer thread panicked");
+        }
+    }
+}
+
+impl Store for SledStore {
+    fn append(&self, append: Append) -> Result<Appended, AppendError> {
+        if let Some(reason) = self.poisoned() {
+            return Err(AppendError::Poisoned { reason });
+        }
+        let (reply, answer) = sync_channel(1);
+        if let Some(jobs) = &self.jobs
+            && jobs.send(Job { append, reply }).is_ok()
+            && let Ok(answer) = answer.recv()
+        {
+            return answer;
+        }
+        Err(AppendError::Poisoned { reason: self.shared.gone() })
+    }
+
+    fn head(&self) -> Head {
+        self.read(Ledger::head)
+    }
+
+    fn log_state(&self) -> Arc<LogState> {
+        self.read(Ledger::log_state)
+    }
+
+    fn state(&self, stream: StreamId) -> Option<Arc<CacheState>> {
+        self.read(|ledger| ledger.state(stream))
+    }
+
+    fn stream_head(&self, stream: StreamId) -> Option<StreamHead> {
+        self.read(|ledger| ledger.stream_head(stream))
+    }
+
+    fn streams(&self) -> Vec<(StreamId, Arc<CacheState>)> {
+        self.read(Ledger::streams)
+    }
+
+    fn hash_at(&self, seq: u64) -> Option<Hash> {
+        self.read(|ledger| ledger.hash_at(seq))
+    }
+
+    fn text(&self, text: &Text) -> Option<String> {
+        self.read(|ledger| ledger.text(text))
+    }
+
+    fn scan(&self, from: u64) -> Result<Vec<Record>, Error> {
+        let head = self.head().seq;
+        let mut records = Vec::new();
+        for seq in from.max(1)..=head {
+            let hash = self.hash_at(seq).ok_or(Error::Missing { seq })?;
+            let bytes = self.shared.generation.get(seq, &hash)?;
+            let (envelope, event) =
+                codec::decode(&bytes).map_err(|source| Error::Codec { seq, source })?;
+            records.push(Record { envelope, event, hash });
+        }
+        Ok(records)
+    }
+
+    fn poisoned(&self) -> Option<String> {
+        self.shared.poisoned.get().cloned()
+    }
+}
+
+impl Shared {
+    fn poison(&self, reason: &str) {
+        // The first reason counts; what follows is its consequence.
+        let _first = self.poisoned.set(reason.to_owned());
+    }
+
+    /// Why there is nobody to append.
+    fn gone(&self) -> String {
+        self.poisoned.get().cloned().unwrap_or_else(|| "its writer thread has ended".into())
+    }
+}
+
+/// The one writer.
+struct Writer {
+    /// The state with what is being written, ahead of what is published.
+    ahead: Ledger,
+    sink: Box<dyn Sink>,
+    shared: Arc<Shared>,
+}
+
+impl Writer {
+    fn run(mut self, queue: &Receiver<Job>) {
+        while let Ok(first) = queue.recv() {
+            let mut batch = vec![first];
+            while batch.len() < BATCH_MAX
+                && let Ok(next) = queue.try_recv()
+            {
+                batch.push(next);
+            }
+            self.commit(batch);
+        }
+        let closed = catch_unwind(AssertUnwindSafe(|| self.shared.generation.sync()));
+        if !matches!(closed, Ok(Ok(()))) {
+            self.shared.poison("sled could not be synced when the journal was closed");
+        }
+    }
+
+    fn commit(&mut self, batch: Vec<Job>) {
+        let mut lines = Vec::new();
+        let mut answers = Vec::with_capacity(batch.len());
+        for job in batch {
+            let admitted = match self.shared.poisoned.get() {
+                Some(reason) => Err(AppendError::Poisoned { reason: reason.clone() }),
+                None => self.admit(&job.append, &mut lines),
+            };
+            answers.push((job.reply, admitted));
+        }
+        let admitted: Vec<&Admitted> =
+            answers.iter().filter_map(|(_, admitted)| admitted.as_ref().ok()).collect();
+        let written = if admitted.is_empty() { Ok(()) } else { self.write(&lines, &admitted) };
+        if let Err(reason) = &written {
+            self.shared.poison(reason);
+        } else {
+            let mut ledger = self.shared.ledger.write().unwrap_or_else(PoisonError::into_inner);
+            admitted.iter().for_each(|admitted| ledger.accept(admitted));
+        }
+        for (reply, admitted) in answers {
+            // A refusal may rest on what another append of this batch made of the state, so it
+            // does not stand either when that is lost.
+            let answer = match &written {
+                Ok(()) => admitted.map(appended),
+                Err(reason) => Err(AppendError::Poisoned { reason: reason.clone() }),
+            };
+            // Whoever does not wait any more finds the records in the journal.
+            let _waiter = reply.send(answer);
+        }
+    }
+
+    /// Admits one append and adds its lines. A refused one leaves no trace.
+    fn admit(&mut self, append: &Append, lines: &mut Vec<u8>) -> Result<Admitted, AppendError> {
+        let admitted = self.ahead.prepare(append)?;
+        let rendered: Vec<Vec<u8>> =
+            admitted.entries.iter().map(render).collect::<Result<_, _>>()?;
+        lines.extend(rendered.into_iter().flatten());
+        self.ahead.accept(&admitted);
+        Ok(admitted)
+    }
+
+    fn write(&mut self, lines: &[u8], admitted: &[&Admitted]) -> Result<(), String> {
+        self.sink
+            .append(lines)
+            .map_err(|error| format!("the audit file could not be written: {error}"))?;
+        let generation = &self.shared.generation;
+        let stored = catch_unwind(AssertUnwindSafe(|| {
+            generation.append(admitted.iter().flat_map(|admitted| &admitted.entries))?;
+            if admitted.iter().any(|admitted| admitted.is_boundary()) {
+                generation.sync()?;
+            }
+            Ok(())
+        }));
+        match stored {
+            Ok(stored) => stored.map_err(|error: generation::Error| {
+                format!("the records could not be stored in sled: {error}")
+            }),
+            Err(panic) => Err(format!("sled panicked: {}", generation::panic_text(&*panic))),
+        }
+    }
+}
+
+fn appended(admitted: Admitted) -> Appended {
+    let records = admitted.entries.into_iter().map(|entry| entry.record).collect();
+    Appended { records, state: admitted.state }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,237 @@
+//! One sled database: the records by sequence, and an index of them by stream.
+//!
+//! | tree | key | value |
+//! | --- | --- | --- |
+//! | `records` | sequence, 8 bytes big-endian | canonical bytes, hash, CRC-32C little-endian |
+//! | `streams` | stream id, stream sequence, both big-endian | sequence, big-endian |
+//! | `meta` | `format` | version of this layout |
+
+use std::any::Any;
+use std::fs::File;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use ::sled::Transactional;
+use ::sled::transaction::{ConflictableTransactionError, TransactionError};
+
+use crate::audit::sync_dir;
+use crate::chain::{self, Hash};
+use crate::codec::STORED_MAX;
+use crate::store::ledger::Entry;
+
+/// Version of the layout of the trees.
+const FORMAT: u8 = 1;
+/// How much memory sled may use to cache pages.
+const CACHE_BYTES: u64 = 64 << 20;
+
+/// Why sled did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// sled itself failed.
+    #[error(transparent)]
+    Sled(#[from] ::sled::Error),
+    /// The file of sled could not be synced or found.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// A record with this sequence is there already.
+    #[error("record {0} is stored already")]
+    Occupied(u64),
+    /// A value is too large for sled to keep it where it is synced.
+    #[error("record {seq} of {bytes} bytes is larger than the {STORED_MAX} that may be stored")]
+    TooLarge {
+        /// The record.
+        seq: u64,
+        /// Its stored size.
+        bytes: usize,
+    },
+    /// A newer program made this database.
+    #[error("its layout is version {0}; this program knows version {FORMAT}")]
+    NewerFormat(u8),
+}
+
+/// How a database compares with the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Comparison {
+    /// It holds the records up to this one, and they are the journal's.
+    Prefix(u64),
+    /// It holds more than the journal.
+    Ahead(u64),
+    /// It holds something else.
+    Different(String),
+}
+
+/// An open database.
+#[derive(Debug)]
+pub(super) struct Generation {
+    records: ::sled::Tree,
+    streams: ::sled::Tree,
+    db: ::sled::Db,
+    /// Our own handle of sled's file: sled's flush does not sync it.
+    file: File,
+}
+
+impl Generation {
+    /// Opens a database, or makes it. Damaged files may make sled panic: see [`guarded`].
+    pub(super) fn open(path: &Path) -> Result<Self, Error> {
+        let db = ::sled::Config::new().path(path).cache_capacity(CACHE_BYTES).open()?;
+        let meta = db.open_tree("meta")?;
+        let records = db.open_tree("records")?;
+        let streams = db.open_tree("streams")?;
+        match meta.get("format")?.and_then(|value| value.first().copied()) {
+            Some(version) if version > FORMAT => return Err(Error::NewerFormat(version)),
+            Some(_) => {}
+            None => {
+                meta.insert("format", &[FORMAT])?;
+            }
+        }
+        let file = File::open(path.join("db"))?;
+        sync_dir(path)?;
+        Ok(Self { records, streams, db, file })
+    }
+
+    /// Stores records that are not there yet, all or none, and hands them to the system. A crash
+    /// of the process does not lose them any more; only [`Generation::sync`] makes them durable.
+    pub(super) fn append<'a>(&self, entries: impl Iterator<Item = &'a Entry>) -> Result<(), Error> {
+        let entries: Vec<&Entry> = entries.collect();
+        let mut rows = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let value = stored_value(entry);
+            if value.len() > STORED_MAX {
+                return Err(Error::TooLarge { seq: entry.record.seq(), bytes: value.len() });
+            }
+            rows.push((entry.record.seq(), stream_key(entry), value));
+        }
+        let stored = (&self.records, &self.streams).transaction(|(records, streams)| {
+            for (seq, stream, value) in &rows {
+                let key = seq.to_be_bytes();
+                if records.insert(&key, value.as_slice())?.is_some() {
+                    return Err(ConflictableTransactionError::Abort(*seq));
+                }
+                streams.insert(stream.as_slice(), &key)?;
+            }
+            Ok(())
+        });
+        stored.map_err(|error| match error {
+            TransactionError::Abort(seq) => Error::Occupied(seq),
+            TransactionError::Storage(error) => Error::Sled(error),
+        })?;
+        self.db.flush()?;
+        Ok(())
+    }
+
+    /// Makes all that is stored durable. Never tried a second time: after a failed sync the
+    /// system may have dropped what was to be written.
+    pub(super) fn sync(&self) -> Result<(), Error> {
+        self.db.flush()?;
+        self.file.sync_data()?;
+        Ok(())
+    }
+
+    /// The canonical bytes of a record, compared with its hash.
+    pub(super) fn get(&self, seq: u64, hash: &Hash) -> Result<Vec<u8>, crate::store::Error> {
+        let read = catch_unwind(AssertUnwindSafe(|| self.records.get(seq.to_be_bytes())));
+        let failed = |reason| crate::store::Error::Read { seq, reason };
+        let value = match read {
+            Ok(Ok(Some(value))) => value,
+            Ok(Ok(None)) => return Err(crate::store::Error::Missing { seq }),
+            Ok(Err(error)) => return Err(failed(error.to_string())),
+            Err(panic) => return Err(failed(panic_text(&*panic))),
+        };
+        match split_value(&value) {
+            Some((bytes, stored)) if stored == *hash => Ok(bytes.to_vec()),
+            _ => {
+                let reason = "its stored bytes do not fit its hash".to_owned();
+                Err(crate::store::Error::Damaged { seq, reason })
+            }
+        }
+    }
+
+    /// Compares all that is stored with the hashes of the journal's records, in order.
+    pub(super) fn compare(&self, hashes: &[Hash]) -> Result<Comparison, Error> {
+        let end = self.records.last()?.and_then(|(key, _)| <[u8; 8]>::try_from(&*key).ok());
+        let end = end.map_or(0, u64::from_be_bytes);
+        if end > hashes.len() as u64 {
+            return Ok(Comparison::Ahead(end));
+        }
+        let mut last = 0_u64;
+        let mut previous = chain::ZERO;
+        for row in &self.records {
+            let (key, value) = row?;
+            let expected = last + 1;
+            if *key != expected.to_be_bytes() {
+                return Ok(Comparison::Different(format!("record {expected} is missing")));
+            }
+            let Some((bytes, hash)) = split_value(&value) else {
+                return Ok(Comparison::Different(format!("record {expected} is damaged")));
+            };
+            if chain::hash(&previous, bytes) != hash {
+                return Ok(Comparison::Different(format!("record {expected} breaks the chain")));
+            }
+            let index = usize::try_from(last).unwrap_or(usize::MAX);
+            if hashes.get(index).is_some_and(|known| *known != hash) {
+                return Ok(Comparison::Different(format!("record {expected} is another one")));
+            }
+            (last, previous) = (expected, hash);
+        }
+        if self.streams.len() as u64 != last {
+            return Ok(Comparison::Different("its index of streams is not whole".into()));
+        }
+        Ok(Comparison::Prefix(last))
+    }
+}
+
+/// Runs something that damaged files may make panic, and waits for it no longer than `deadline`.
+/// Should it hang, its thread is left behind.
+pub(super) fn guarded<T: Send + 'static>(
+    deadline: std::time::Duration,
+    run: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, String> {
+    let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+    let thread = std::thread::Builder::new()
+        .name("journal-sled-open".into())
+        .spawn(move || {
+            let done = catch_unwind(AssertUnwindSafe(run));
+            // Nobody listens after the deadline.
+            let _listener = sender.send(done);
+        })
+        .map_err(|error| format!("no thread: {error}"))?;
+    match receiver.recv_timeout(deadline) {
+        Ok(Ok(done)) => {
+            // It has sent its last word, so this does not wait.
+            thread.join().map_err(|panic| panic_text(&*panic))?;
+            Ok(done)
+        }
+        Ok(Err(panic)) => Err(format!("sled panicked: {}", panic_text(&*panic))),
+        Err(_) => Err(format!("sled did not come back within {} s", deadline.as_secs())),
+    }
+}
+
+/// What a panic said.
+pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("a panic without words").to_owned()
+}
+
+fn stored_value(entry: &Entry) -> Vec<u8> {
+    let hash = &entry.record.hash;
+    let mut value = entry.bytes.clone();
+    value.extend_from_slice(hash);
+    value.extend_from_slice(&chain::checksum(&entry.bytes, hash).to_le_bytes());
+    value
+}
+
+/// The canonical bytes and the hash of a stored value; none when the checksum does not fit.
+fn split_value(value: &[u8]) -> Option<(&[u8], Hash)> {
+    let (rest, crc) = value.split_last_chunk::<4>()?;
+    let (bytes, hash) = rest.split_last_chunk::<32>()?;
+    (chain::checksum(bytes, hash) == u32::from_le_bytes(*crc)).then_some((bytes, *hash))
+}
+
+fn stream_key(entry: &Entry) -> Vec<u8> {
+    let envelope = &entry.record.envelope;
+    let mut key = envelope.stream.0.as_bytes().to_vec();
+    key.extend_from_slice(&envelope.stream_seq.to_be_bytes());
+    key
+}

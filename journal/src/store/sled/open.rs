@@ -1,0 +1,248 @@
+//! Opening a journal: lock, read, verify, compare, heal. In this order.
+
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use super::OpenOptions;
+use super::generation::Generation;
+use super::heal::{self, Found};
+use super::lock::{self, Lock, Taken};
+use crate::audit::{self, LoadError, TornTail, Writer, cut_torn_tail, sync_dir};
+use crate::store::ledger::Ledger;
+
+/// What was found and done while a journal was opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OpenReport {
+    /// Whether the directory held no record.
+    pub created: bool,
+    /// How many records it holds.
+    pub records: u64,
+    /// What was done to the copy in sled.
+    pub healed: Vec<Healed>,
+    /// Where the former copy in sled was moved.
+    pub quarantined: Option<PathBuf>,
+    /// What was cut from the audit file's end: an append that nobody was told to be durable.
+    pub torn_tail: Option<TornTail>,
+}
+
+/// What was done to the copy in sled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Healed {
+    /// It ended too early, which is normal after a kill: these records were added.
+    Appended {
+        /// First sequence.
+        from: u64,
+        /// Last sequence.
+        to: u64,
+    },
+    /// It could not be used and was made anew from the audit file. People should be told.
+    Rebuilt {
+        /// What was wrong with it.
+        reason: String,
+        /// Name of the new generation.
+        generation: String,
+        /// How many records it holds.
+        records: u64,
+    },
+}
+
+/// Why a journal cannot be opened. Nothing was changed then, but for what sled does to its own
+/// files when it is opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it open.
+    #[error("the journal in {} is in use by {}", dir.display(), holder(*pid))]
+    Locked {
+        /// The journal's directory.
+        dir: PathBuf,
+        /// The process, as it wrote itself down.
+        pid: Option<u32>,
+    },
+    /// The directory or a file in it may not be written.
+    #[error("the journal cannot be written at {}", path.display())]
+    NotWritable {
+        /// Which.
+        path: PathBuf,
+        /// The system's words.
+        source: io::Error,
+    },
+    /// The disk, or a quota on it, is full.
+    #[error("no space is left for the journal at {}", path.display())]
+    Full {
+        /// Where.
+        path: PathBuf,
+        /// The system's words.
+        source: io::Error,
+    },
+    /// Any other failure of the system.
+    #[error("the journal cannot be opened at {}", path.display())]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// The system's words.
+        source: io::Error,
+    },
+    /// It is the journal of another installation. Found by the operator, which knows its own.
+    #[error("the journal belongs to namespace {found}, not to {expected}")]
+    BelongsElsewhere {
+        /// UID of the operator's own namespace.
+        expected: String,
+        /// UID in the journal's genesis.
+        found: String,
+    },
+    /// The audit file is damaged where no crash can have torn it.
+    #[error("the audit file is damaged: {segment} line {line} (seq {seq}): {reason}")]
+    Damaged {
+        /// File name of the segment.
+        segment: String,
+        /// Number of the line, from 1.
+        line: u64,
+        /// The sequence that belongs there.
+        seq: u64,
+        /// What does not fit.
+        reason: String,
+    },
+    /// The audit file lost records that sled still has.
+    #[error(
+        "the audit file ends with seq {audit_seq} ({segment} line {line}), but {generation} holds \
+         records up to seq {sled_seq}: the audit file has lost its end"
+    )]
+    AuditBehind {
+        /// Last sequence of the audit file.
+        audit_seq: u64,
+        /// File name of its last segment.
+        segment: String,
+        /// Number of its last whole line.
+        line: u64,
+        /// Name of the generation of sled.
+        generation: String,
+        /// Last sequence there.
+        sled_seq: u64,
+    },
+    /// A newer program wrote it.
+    #[error("the journal was written by a newer program: {what}")]
+    NewerFormat {
+        /// What is not known.
+        what: String,
+    },
+    /// sled cannot be made to work on this disk, although the audit file is whole.
+    #[error("sled cannot be used in {}: {reason}", path.display())]
+    Sled {
+        /// Its directory.
+        path: PathBuf,
+        /// What happened.
+        reason: String,
+    },
+}
+
+impl OpenError {
+    /// Sorts a failure of the system by what a person can do about it.
+    pub fn from_io(path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Self::Full { path, source }
+            }
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                Self::NotWritable { path, source }
+            }
+            _ => Self::Io { path, source },
+        }
+    }
+
+    /// What a process that cannot go on without the journal exits with:
+    ///
+    /// | code | variant |
+    /// | --- | --- |
+    /// | 2 | `Io`, `Sled` |
+    /// | 5 | `NewerFormat` |
+    /// | 10 | `Locked` |
+    /// | 11 | `NotWritable` |
+    /// | 12 | `Full` |
+    /// | 13 | `BelongsElsewhere` |
+    /// | 14 | `Damaged`, `AuditBehind` |
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Io { .. } | Self::Sled { .. } => 2,
+            Self::NewerFormat { .. } => 5,
+            Self::Locked { .. } => 10,
+            Self::NotWritable { .. } => 11,
+            Self::Full { .. } => 12,
+            Self::BelongsElsewhere { .. } => 13,
+            Self::Damaged { .. } | Self::AuditBehind { .. } => 14,
+        }
+    }
+}
+
+impl From<LoadError> for OpenError {
+    fn from(error: LoadError) -> Self {
+        let what = error.to_string();
+        match error {
+            LoadError::Io { path, source } => Self::from_io(&path, source),
+            LoadError::Damaged { segment, line, seq, reason } => {
+                Self::Damaged { segment, line, seq, reason }
+            }
+            LoadError::NewerFormat { .. } => Self::NewerFormat { what },
+        }
+    }
+}
+
+fn holder(pid: Option<u32>) -> String {
+    pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
+}
+
+/// A journal that is whole, locked and ready to be written.
+pub(super) struct Opened {
+    pub(super) ledger: Ledger,
+    pub(super) generation: Generation,
+    pub(super) writer: Writer,
+    pub(super) lock: Lock,
+    pub(super) report: OpenReport,
+}
+
+pub(super) fn open(options: &OpenOptions) -> Result<Opened, OpenError> {
+    let dir = options.dir.as_path();
+    let io_error = |source| OpenError::from_io(dir, source);
+    create_dir(dir).map_err(io_error)?;
+    let lock = match lock::take(dir).map_err(io_error)? {
+        Taken::Ours(lock) => lock,
+        Taken::Theirs(pid) => return Err(OpenError::Locked { dir: dir.to_owned(), pid }),
+    };
+    let loaded = audit::load(dir, options.journal_id)?;
+    // sled is looked at before anything is cut: it may hold what the audit file has lost.
+    let found = heal::inspect(dir, &loaded)?;
+    let mut report = OpenReport {
+        created: loaded.ledger.head().seq == 0,
+        records: loaded.ledger.head().seq,
+        ..OpenReport::default()
+    };
+    if let Some(mut torn) = loaded.torn.clone() {
+        torn.kept_in = Some(cut_torn_tail(dir, &torn).map_err(io_error)?);
+        report.torn_tail = Some(torn);
+    }
+    let writer = Writer::open(dir, &loaded.segments).map_err(io_error)?;
+    let generation = match found {
+        Found::Usable { generation, name, records } => {
+            heal::complete(dir, &loaded, generation, &name, records, &mut report)?
+        }
+        Found::Unusable { path, reason } => {
+            report.quarantined = Some(heal::quarantine(dir, &path).map_err(io_error)?);
+            heal::rebuild(dir, &loaded, &reason, &mut report)?
+        }
+        Found::Missing => heal::rebuild(dir, &loaded, "sled's directory is missing", &mut report)?,
+    };
+    Ok(Opened { ledger: loaded.ledger, generation, writer, lock, report })
+}
+
+fn create_dir(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    match dir.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent),
+        _ => sync_dir(Path::new(".")),
+    }
+}
