@@ -4,10 +4,11 @@ mod trust;
 
 use std::error::Error as _;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reqwest::header::{ACCEPT, CONNECTION, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Url, redirect, retry};
 use secrecy::ExposeSecret as _;
 
@@ -68,8 +69,11 @@ impl Transport for HttpsTransport {
         let mut sending = client
             .request(method(request.method), url)
             .basic_auth(&request.credentials.user, Some(password));
-        if let Some(body) = &request.body {
-            sending = sending.json(body);
+        match (&request.body, request.method) {
+            (Some(body), _) => sending = sending.json(body),
+            // Servers may refuse a change that does not say how long it is.
+            (None, Method::Post | Method::Put) => sending = sending.header(CONTENT_LENGTH, 0),
+            (None, Method::Get | Method::Delete) => {}
         }
         if let Some(key) = request.key {
             sending = sending.header(REQUEST_ID, key.to_string());
@@ -91,10 +95,7 @@ fn method(method: Method) -> reqwest::Method {
 }
 
 /// A client for this one request, where it goes, and what its handshake will show.
-fn prepare(
-    request: &Request,
-    timeouts: Timeouts,
-) -> Result<(Client, Url, std::sync::Arc<Seen>), String> {
+fn prepare(request: &Request, timeouts: Timeouts) -> Result<(Client, Url, Arc<Seen>), String> {
     let deadline = request.deadline.min(timeouts.request);
     if deadline.is_zero() {
         return Err("no time is left for the request".to_owned());
@@ -165,7 +166,7 @@ async fn read(mut answer: reqwest::Response, seen: &Seen) -> Exchange {
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
             Ok(None) => break,
             Err(error) => {
-                let reason = format!("the answer broke off: {}", chain(&error));
+                let reason = format!("the answer broke off: {}", chain(&error.without_url()));
                 return Exchange::Unknown { reason };
             }
         }
