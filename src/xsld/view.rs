@@ -62,7 +62,8 @@ impl<T> Answer<T> {
 pub struct GroupView {
     /// Name of the group. Empty when the member does not tell it.
     pub name: String,
-    /// The members listed, sorted by name; no name occurs twice.
+    /// The members listed, sorted by name; no name occurs twice. A member that the
+    /// group lists twice is one entry here, with a status that is not known.
     pub members: Vec<GroupMember>,
     /// True when the member answered from what it knew before it lost the primary.
     pub stale: bool,
@@ -100,7 +101,8 @@ pub struct GroupMember {
     /// Whether it holds the group's configuration.
     pub primary: Option<bool>,
     /// Its part in the replication of the configuration database: `master`,
-    /// `slave` or `none` with the default profile.
+    /// `slave` or `none`, whatever words the profile has for them; any other word as
+    /// it was said.
     pub replication: Option<String>,
 }
 

@@ -119,12 +119,39 @@ fn a_group_from_which_an_entry_would_be_lost_is_unknown() {
         (json!([member("c-0"), member("")]), "readable name"),
         (json!([member("c-0"), member("c\n1")]), "readable name"),
         (json!([member("c-0"), member(&long)]), "readable name"),
-        (json!([member("c-0"), member("c-1"), member("c-0")]), "twice"),
     ] {
         unknown(group(&profile(), &reply(200, json!({"members": members}))), word);
     }
     for body in [json!([]), json!(null), json!(5), json!("Online"), json!({})] {
         unknown(group(&profile(), &reply(200, body)), "not a group");
+    }
+}
+
+#[test]
+fn a_name_listed_twice_is_present_but_not_online() {
+    let entry = |address: &str, primary: bool| {
+        json!({"memberName": "c-1", "status": "Online", "ipAddress": address, "capacity": 4,
+               "isPrimary": primary})
+    };
+    let members = json!([entry("10.0.0.2", false), member("c-0"), entry("10.0.0.9", true)]);
+    let view = known(group(&profile(), &reply(200, json!({"members": members}))));
+    assert_eq!(view.members.len(), 2);
+    assert_eq!(view.member("c-0").unwrap().status, MemberStatus::Online);
+    let twice = view.member("c-1").unwrap();
+    assert_eq!(twice.status, MemberStatus::Unknown("listed more than once".to_owned()));
+    assert_eq!((&twice.address, twice.capacity), (&None, Some(4)));
+    assert_eq!(view.primary(), Some(twice));
+}
+
+#[test]
+fn roles_in_replication_have_one_word_each() {
+    let profile =
+        ApiProfile::parse("words: {replication: {primary: [Leader], replica: [Standby, slave]}}")
+            .unwrap();
+    for (word, role) in [("leader", "master"), ("Standby", "slave"), ("None", "none"), ("x", "x")] {
+        let body = json!({"members": [{"memberName": "c-0", "replicationRole": word}]});
+        let view = known(group(&profile, &reply(200, body)));
+        assert_eq!(view.members[0].replication.as_deref(), Some(role));
     }
 }
 
