@@ -23,3 +23,8 @@ pub mod xsld;
 pub mod clock;
 pub mod ids;
 pub mod times;
+pub mod admin;
+pub mod metrics;
+pub mod telemetry;
+pub mod lease;
+pub mod recover;

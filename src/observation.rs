@@ -90,8 +90,10 @@ pub struct Report {
     pub group_again: Option<Answer<GroupView>>,
     /// Its own task list.
     pub tasks: Answer<Vec<TaskView>>,
-    /// Fingerprint of the certificate that it showed.
+    /// Fingerprint of the certificate that it showed and that was trusted.
     pub fingerprint: Option<String>,
+    /// Fingerprint of a certificate that it showed and that was not trusted.
+    pub untrusted: Option<String>,
 }
 
 impl Report {

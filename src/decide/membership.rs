@@ -17,6 +17,12 @@ use crate::xsld::view::Answer;
 
 /// Carries on with the open operation, or begins one where the group differs from what is wanted.
 pub(super) fn decide(inputs: Inputs<'_>) -> Decision {
+    let unknown = inputs.state.committed.replicas.is_none() && !inputs.state.bootstrapped;
+    if unknown && inputs.state.operation.is_none() && inputs.seen.stateful_set.is_some() {
+        let message = "a StatefulSet is there that the journal has never seen: its group is \
+                       adopted once it answers and stays the same";
+        return Decision::wait(Reason::Rebuilding, message);
+    }
     let goal = Goal::Members { size: inputs.wanted.size, catalogs: inputs.wanted.catalogs };
     let Some(operation) = &inputs.state.operation else {
         return match next_step(inputs) {

@@ -15,8 +15,13 @@ pub(super) fn news(inputs: Inputs<'_>) -> Option<Vec<Event>> {
     if inputs.state.bootstrapped {
         events.extend(members_seen(inputs));
         events.extend(bootstrapped_again(inputs));
-    } else if inputs.state.operation.is_some() && inputs.state.open_step().is_none() {
-        events.extend(bootstrapped(inputs).or_else(|| adopted(inputs)));
+    } else if inputs.state.open_step().is_none() {
+        if inputs.state.operation.is_some() {
+            events.extend(bootstrapped(inputs));
+        }
+        if events.is_empty() {
+            events.extend(adopted(inputs));
+        }
     }
     (!events.is_empty()).then_some(events)
 }
@@ -88,17 +93,16 @@ fn bootstrapped_again(inputs: Inputs<'_>) -> Option<Event> {
     bootstrapped(inputs)
 }
 
-/// A cache that comes back on kept volumes: the group is what pod-0's view says, and every listed
-/// member whose own view agrees is adopted. After two equal observations.
+/// A cache that comes back on kept volumes, or that the journal has never seen: the group is what
+/// pod-0's view says, and every listed member whose own view agrees is adopted. After two equal
+/// observations, the rebuild quiet apart, with no task running.
 fn adopted(inputs: Inputs<'_>) -> Option<Event> {
     let (seen, state) = (inputs.seen, inputs.state);
     if !inputs.watch.settled(inputs.times.rebuild_quiet) || seen.any_task_running() {
         return None;
     }
     let first = seen.reports.get(&0)?.fresh_group()?;
-    if first.members.len() < 2 || first.member(&views::name_of(state, 0)).is_none() {
-        return None;
-    }
+    first.member(&views::name_of(state, 0))?;
     let set = seen.stateful_set.as_ref()?;
     let agreeing: BTreeMap<Ordinal, AdoptedMember> = seen
         .reports

@@ -255,6 +255,7 @@ impl World {
                 group_again: Some(group),
                 tasks,
                 fingerprint: None,
+                untrusted: None,
             },
         );
     }

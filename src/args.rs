@@ -1,0 +1,198 @@
+//! Every option of the program, with its environment name and its unit.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::telemetry::LogFormat;
+use crate::times::Times;
+
+/// Kubernetes operator for IBM WebSphere eXtreme Scale Liberty Deployment cache groups.
+#[derive(Debug, Parser)]
+#[command(name = "xsld-operator", version, about, propagate_version = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Runs the operator until SIGTERM or Ctrl-C.
+    Run(Box<Run>),
+    /// Prints the custom resource definitions as YAML.
+    Crds(Crds),
+    /// Inspects a journal: of a running operator's directory, of a stopped one's, or of a copy.
+    Journal(xsld_journal::cli::Cli),
+}
+
+/// Options of `crds`.
+#[derive(Debug, Args)]
+pub struct Crds {
+    /// Write one file per definition into this folder instead.
+    #[arg(long, value_name = "DIR")]
+    pub write: Option<PathBuf>,
+}
+
+/// Options of `run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// Namespace whose caches are operated. Default: the kubeconfig context's namespace.
+    #[arg(
+        long,
+        value_name = "NS",
+        env = "XSLD_OPERATOR_NAMESPACE",
+        conflicts_with = "all_namespaces"
+    )]
+    pub namespace: Option<String>,
+
+    /// Operate the caches of all namespaces.
+    #[arg(long, env = "XSLD_OPERATOR_ALL_NAMESPACES")]
+    pub all_namespaces: bool,
+
+    /// Namespace of the Lease and of the journal's anchor. Default: the operated namespace; with
+    /// --all-namespaces the namespace that the operator's own pod runs in.
+    #[arg(long, value_name = "NS", env = "XSLD_OPERATOR_OPERATOR_NAMESPACE")]
+    pub operator_namespace: Option<String>,
+
+    /// Directory of the journal; made when it is missing. It must outlive the process.
+    #[arg(long, value_name = "DIR", env = "XSLD_OPERATOR_JOURNAL_DIR")]
+    pub journal_dir: PathBuf,
+
+    /// Address for /healthz, /readyz and /metrics.
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "XSLD_OPERATOR_LISTEN",
+        default_value = "127.0.0.1:8080"
+    )]
+    pub listen: SocketAddr,
+
+    /// Form of the log.
+    #[arg(long, value_enum, env = "XSLD_OPERATOR_LOG_FORMAT", default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+
+    /// Levels of the log, by module: `info`, `warn,xsld_operator::controller=debug`, ...
+    #[arg(long, value_name = "LEVELS", env = "XSLD_OPERATOR_LOG", default_value = "info")]
+    pub log: String,
+
+    /// UID of the pod that the operator runs in, from the downward API. Without it the host's
+    /// boot id tells one instance from another.
+    #[arg(long, value_name = "UID", env = "POD_UID", hide = true)]
+    pub pod_uid: Option<String>,
+
+    /// Namespace of the pod that the operator runs in, from the downward API.
+    #[arg(long, value_name = "NS", env = "POD_NAMESPACE", hide = true)]
+    pub pod_namespace: Option<String>,
+
+    /// The time constants.
+    #[command(flatten)]
+    pub times: TimeArgs,
+}
+
+/// One flag for each time constant. Values are like `200ms`, `3s`, `5m`, `1h`.
+#[derive(Clone, Copy, Debug, Args)]
+#[command(next_help_heading = "Time constants")]
+pub struct TimeArgs {
+    /// Between two looks at a cache in which something is going on.
+    #[arg(long, env = "XSLD_OPERATOR_POLL_ACTIVE", default_value = "5s", value_parser = duration)]
+    pub poll_active: Duration,
+    /// Between two looks at a cache at rest.
+    #[arg(long, env = "XSLD_OPERATOR_POLL_IDLE", default_value = "30s", value_parser = duration)]
+    pub poll_idle: Duration,
+    /// To connect to a member.
+    #[arg(long, env = "XSLD_OPERATOR_CONNECT_TIMEOUT", default_value = "3s", value_parser = duration)]
+    pub connect_timeout: Duration,
+    /// For one request to a member or to the API server.
+    #[arg(long, env = "XSLD_OPERATOR_REQUEST_TIMEOUT", default_value = "10s", value_parser = duration)]
+    pub request_timeout: Duration,
+    /// Between two equal observations that prove something.
+    #[arg(long, env = "XSLD_OPERATOR_SETTLE", default_value = "20s", value_parser = duration)]
+    pub settle: Duration,
+    /// The same where a process died meanwhile; longer than the cache's longest task.
+    #[arg(long, env = "XSLD_OPERATOR_ORPHAN", default_value = "330s", value_parser = duration)]
+    pub orphan: Duration,
+    /// How long a term of leadership lasts without renewal.
+    #[arg(long, env = "XSLD_OPERATOR_LEASE", default_value = "30s", value_parser = duration)]
+    pub lease: Duration,
+    /// Between two renewals of the lease.
+    #[arg(long, env = "XSLD_OPERATOR_LEASE_RENEW", default_value = "5s", value_parser = duration)]
+    pub lease_renew: Duration,
+    /// Between the two equal observations that end a rebuild.
+    #[arg(long, env = "XSLD_OPERATOR_REBUILD_QUIET", default_value = "60s", value_parser = duration)]
+    pub rebuild_quiet: Duration,
+    /// A task of ours without progress for this long is cancelled.
+    #[arg(long, env = "XSLD_OPERATOR_TASK_STALL", default_value = "10m", value_parser = duration)]
+    pub task_stall: Duration,
+    /// Between two writes of the anchor while records are appended.
+    #[arg(long, env = "XSLD_OPERATOR_ANCHOR_INTERVAL", default_value = "30s", value_parser = duration)]
+    pub anchor_interval: Duration,
+}
+
+impl TimeArgs {
+    /// The constants that these flags give.
+    pub fn times(&self) -> Times {
+        Times {
+            poll_active: self.poll_active,
+            poll_idle: self.poll_idle,
+            connect: self.connect_timeout,
+            request: self.request_timeout,
+            settle: self.settle,
+            orphan: self.orphan,
+            lease: self.lease,
+            lease_renew: self.lease_renew,
+            rebuild_quiet: self.rebuild_quiet,
+            task_stall: self.task_stall,
+            anchor: self.anchor_interval,
+        }
+    }
+}
+
+/// Reads `200ms`, `3s`, `5m` or `1h`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| wrong(text))?;
+    let unit_ms = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(wrong(text)),
+    };
+    number.checked_mul(unit_ms).map(Duration::from_millis).ok_or_else(|| wrong(text))
+}
+
+fn wrong(text: &str) -> String {
+    format!(
+        "`{text}` is not a duration; write a whole number and ms, s, m or h, such as 200ms or 30s"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_options_are_consistent_and_their_defaults_are_the_documented_times() {
+        Cli::command().debug_assert();
+        let cli = Cli::parse_from(["xsld-operator", "run", "--journal-dir", "j"]);
+        let Command::Run(run) = cli.command else { panic!("not run") };
+        assert_eq!(run.times.times(), Times::default());
+    }
+
+    #[test]
+    fn durations_are_read_with_their_units_and_anything_else_is_refused() {
+        assert_eq!(duration("200ms"), Ok(Duration::from_millis(200)));
+        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
+        assert_eq!(duration("1h"), Ok(Duration::from_secs(3600)));
+        for text in ["", "5", "s", "-1s", "1.5s", "5 s", "99999999999999999999s", "1d"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+}

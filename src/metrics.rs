@@ -1,0 +1,117 @@
+//! What can be counted: bounded labels only, never text from a user or a member.
+
+use std::sync::atomic::{AtomicI64, AtomicU64};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// Labels of a step's outcome.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct StepLabels {
+    /// Kind of step, such as `join_member`.
+    pub step: &'static str,
+    /// `succeeded`, `failed`, `void` or `not_sent`.
+    pub outcome: &'static str,
+}
+
+/// Labels of an error.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ErrorLabels {
+    /// Where it happened, such as `observe`.
+    pub category: &'static str,
+}
+
+/// Every metric of the operator.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Outcomes of steps.
+    pub steps: Family<StepLabels, Counter<u64, AtomicU64>>,
+    /// Passes over caches.
+    pub passes: Counter<u64, AtomicU64>,
+    /// Passes that ended with an error.
+    pub errors: Family<ErrorLabels, Counter<u64, AtomicU64>>,
+    /// Records appended by this process.
+    pub records: Counter<u64, AtomicU64>,
+    /// Sequence of the journal's last record.
+    pub journal_sequence: Gauge<i64, AtomicI64>,
+    /// The term of leadership.
+    pub epoch: Gauge<i64, AtomicI64>,
+    /// Open streams: caches that the journal knows.
+    pub caches: Gauge<i64, AtomicI64>,
+    /// Caches with an operation in flight.
+    pub operations_open: Gauge<i64, AtomicI64>,
+    /// Caches whose operation is parked.
+    pub operations_parked: Gauge<i64, AtomicI64>,
+    /// 1 while the lease is held.
+    pub leader: Gauge<i64, AtomicI64>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("xsld_operator"),
+            steps: Family::default(),
+            passes: Counter::default(),
+            errors: Family::default(),
+            records: Counter::default(),
+            journal_sequence: Gauge::default(),
+            epoch: Gauge::default(),
+            caches: Gauge::default(),
+            operations_open: Gauge::default(),
+            operations_parked: Gauge::default(),
+            leader: Gauge::default(),
+        };
+        metrics.register();
+        metrics
+    }
+}
+
+impl Metrics {
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        registry.register("steps", "Outcomes of steps", self.steps.clone());
+        registry.register("passes", "Passes over caches", self.passes.clone());
+        registry.register("errors", "Passes that ended with an error", self.errors.clone());
+        registry.register("journal_records", "Records appended", self.records.clone());
+        let gauges = [
+            ("journal_sequence", "Last sequence of the journal", &self.journal_sequence),
+            ("epoch", "Term of leadership", &self.epoch),
+            ("caches", "Caches that the journal knows", &self.caches),
+            ("operations_open", "Caches with an operation in flight", &self.operations_open),
+            ("operations_parked", "Caches whose operation is parked", &self.operations_parked),
+            ("leader", "1 while the lease is held", &self.leader),
+        ];
+        for (name, help, gauge) in gauges {
+            registry.register(name, help, gauge.clone());
+        }
+    }
+
+    /// All metrics in the OpenMetrics text form.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail; an encoder error would only shorten the answer.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_is_rendered_with_its_prefix_and_help() {
+        let metrics = Metrics::default();
+        metrics.steps.get_or_create(&StepLabels { step: "join_member", outcome: "failed" }).inc();
+        let text = metrics.render();
+        assert!(
+            text.contains("xsld_operator_steps_total{step=\"join_member\",outcome=\"failed\"} 1")
+        );
+        assert!(text.contains("# HELP xsld_operator_journal_sequence "));
+    }
+}

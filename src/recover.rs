@@ -1,0 +1,188 @@
+//! Start-up, in its order: `LOCK`, open and heal, Lease, anchor, verdict, epoch, take-over wait.
+//!
+//! The anchor is a ConfigMap outside the volume that names the journal's head. It turns silent loss
+//! into detected loss: a journal that is shorter than its anchor, or differs at the anchor's
+//! record, is not the journal that acted last.
+
+pub mod anchor;
+pub mod verdict;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use kube::{Api, Client};
+use tracing::{info, warn};
+use xsld_journal::event::Event;
+use xsld_journal::record::{Epoch, StreamId};
+use xsld_journal::store::{Append, AppendError, Store};
+
+use self::anchor::{Anchor, AnchorKeeper};
+use self::verdict::{Found, Verdict};
+use crate::clock::Clock;
+use crate::times::Times;
+
+/// Why the operator does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The journal and the anchor do not belong together in a way that only a person can settle.
+    #[error("{0}")]
+    Verdict(String),
+    /// The API server refused.
+    #[error("failed to {what}")]
+    Api {
+        /// What was tried.
+        what: &'static str,
+        /// Why not.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// The anchor cannot be read or written.
+    #[error(transparent)]
+    Anchor(#[from] anchor::Error),
+    /// The journal refused a record.
+    #[error("failed to append to the journal")]
+    Append(#[from] AppendError),
+}
+
+impl Error {
+    /// Whether the same may succeed a moment later.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Verdict(_) | Self::Append(_) => false,
+            Self::Api { source, .. } => is_passing(source),
+            Self::Anchor(error) => error.is_retryable(),
+        }
+    }
+}
+
+/// Whether an API error may pass by itself.
+pub(crate) fn is_passing(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) => status.code >= 500 || status.code == 429 || status.code == 409,
+        _ => true,
+    }
+}
+
+/// A term that has begun: the journal and its anchor agree, and the epoch is durable.
+pub struct Term {
+    /// The epoch that every record of this term carries.
+    pub epoch: Epoch,
+    /// The anchor, kept by this term.
+    pub anchor: AnchorKeeper,
+    /// Whether destructive steps wait for the rebuild quiet, because the anchor was lost.
+    pub cautious: bool,
+    /// What to tell in an Event, if anything was odd.
+    pub finding: Option<String>,
+}
+
+/// Who leads: pod UID or boot id, journal id, inode of the journal's directory.
+///
+/// # Errors
+/// When the directory or the boot id cannot be read.
+pub fn holder(
+    pod_uid: Option<&str>,
+    journal_id: uuid::Uuid,
+    directory: &Path,
+) -> std::io::Result<String> {
+    let inode = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(directory)?);
+    let instance = match pod_uid {
+        Some(uid) => uid.to_owned(),
+        None => std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned(),
+    };
+    Ok(format!("{instance}/{journal_id}/{inode}"))
+}
+
+/// Judges the journal against the world and begins a term. The Lease is held already.
+///
+/// # Errors
+/// [`Error::Verdict`] when only a person can settle it; else what the API server or the journal
+/// refused.
+pub async fn begin_term(
+    client: &Client,
+    namespace: &str,
+    store: &Arc<dyn Store>,
+    clock: &Arc<dyn Clock>,
+    times: &Times,
+    lease: (&str, u64),
+) -> Result<Term, Error> {
+    let (holder, transitions) = lease;
+    let namespace_uid = namespace_uid(client, namespace).await?;
+    let anchors: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+    let mut keeper = AnchorKeeper::new(anchors, times.request);
+    let anchor = keeper.read().await?;
+    let head = store.head();
+    let verdict = verdict::judge(&Found {
+        anchor: anchor.as_ref(),
+        journal_id: head.journal_id,
+        seq: head.seq,
+        genesis: store.log_state().namespace_uid.as_deref(),
+        namespace_uid: &namespace_uid,
+        has_caches: !store.streams().is_empty(),
+        hash_at_anchor: anchor.as_ref().and_then(|anchor| store.hash_at(anchor.seq)),
+    });
+    info!(?verdict, seq = head.seq, "judged the journal against its anchor");
+    let (genesis, cautious, finding) = match verdict {
+        Verdict::New => (true, false, None),
+        Verdict::AnchorMissing => (false, false, None),
+        Verdict::Normal => (false, false, None),
+        Verdict::AnchorLost => (
+            false,
+            true,
+            Some("AnchorLost: the anchor ConfigMap was deleted; made again from the journal"),
+        ),
+        Verdict::Refuse(reason) => return Err(Error::Verdict(reason)),
+    };
+    if genesis {
+        append(store, clock, Epoch(0), Event::Genesis { namespace_uid }).await?;
+    }
+    let anchored = anchor.as_ref().map_or(0, |anchor| anchor.epoch);
+    let epoch = Epoch(1 + anchored.max(store.head().epoch.0).max(transitions));
+    // The anchor takes the epoch first, keeping its seq and hash: a former instance that wakes up
+    // fails its next compare-and-swap, whatever its own journal says.
+    let head = store.head();
+    let (seq, hash) = match &anchor {
+        Some(anchor) => (anchor.seq, anchor.hash.clone()),
+        None => (head.seq, anchor::hex(&head.hash)),
+    };
+    let next = Anchor { journal_id: head.journal_id, epoch: epoch.0, seq, hash };
+    keeper.write(next).await?;
+    append(store, clock, epoch, Event::EpochBegun { holder: holder.to_owned() }).await?;
+    if let Some(finding) = finding {
+        warn!(finding, "start-up");
+    }
+    Ok(Term { epoch, anchor: keeper, cautious, finding: finding.map(str::to_owned) })
+}
+
+/// Appends to the journal's own stream.
+async fn append(
+    store: &Arc<dyn Store>,
+    clock: &Arc<dyn Clock>,
+    epoch: Epoch,
+    event: Event,
+) -> Result<(), AppendError> {
+    let expected = store.stream_head(StreamId::JOURNAL).map_or(0, |head| head.stream_seq);
+    let append = Append {
+        stream: StreamId::JOURNAL,
+        expected,
+        epoch,
+        operation: None,
+        time_us: clock.wall().as_microsecond(),
+        events: vec![event],
+        blobs: vec![],
+    };
+    let store = store.clone();
+    let written = tokio::task::spawn_blocking(move || store.append(append)).await;
+    match written {
+        Ok(result) => result.map(|_| ()),
+        Err(error) => Err(AppendError::Poisoned { reason: error.to_string() }),
+    }
+}
+
+async fn namespace_uid(client: &Client, namespace: &str) -> Result<String, Error> {
+    let api: Api<Namespace> = Api::all(client.clone());
+    let failed =
+        |source| Error::Api { what: "read the operator's namespace", source: Box::new(source) };
+    let found = api.get(namespace).await.map_err(failed)?;
+    Ok(found.metadata.uid.unwrap_or_default())
+}

@@ -1,0 +1,146 @@
+//! The journal against the world: pure.
+
+use uuid::Uuid;
+use xsld_journal::chain::Hash;
+
+use super::anchor::{Anchor, hex};
+
+/// What was found at start.
+#[derive(Clone, Debug)]
+pub struct Found<'a> {
+    /// The anchor, if there is one.
+    pub anchor: Option<&'a Anchor>,
+    /// Id of the journal in the directory.
+    pub journal_id: Uuid,
+    /// Its last sequence; 0 when it is empty.
+    pub seq: u64,
+    /// The namespace UID in its Genesis.
+    pub genesis: Option<&'a str>,
+    /// UID of the operator's namespace.
+    pub namespace_uid: &'a str,
+    /// Whether the journal holds anything about a cache.
+    pub has_caches: bool,
+    /// The journal's hash at the anchor's sequence, if it has that record.
+    pub hash_at_anchor: Option<Hash>,
+}
+
+/// What follows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Neither journal nor anchor: begin both.
+    New,
+    /// A crash came between Genesis and the anchor: make the anchor.
+    AnchorMissing,
+    /// The anchor was deleted: make it again, and let destructive steps wait.
+    AnchorLost,
+    /// The journal is what the anchor says: resume.
+    Normal,
+    /// Only a person can settle it. The text says what was found and what to do.
+    Refuse(String),
+}
+
+/// Judges.
+pub fn judge(found: &Found<'_>) -> Verdict {
+    if let Some(genesis) = found.genesis
+        && genesis != found.namespace_uid
+    {
+        return Verdict::Refuse(format!(
+            "the journal belongs to another cluster or namespace (its genesis names the namespace \
+             uid {genesis}, this one is {}): mount the right volume",
+            found.namespace_uid
+        ));
+    }
+    let Some(anchor) = found.anchor else {
+        return match (found.genesis, found.has_caches) {
+            (None, _) => Verdict::New,
+            (Some(_), false) => Verdict::AnchorMissing,
+            (Some(_), true) => Verdict::AnchorLost,
+        };
+    };
+    if found.genesis.is_none() || anchor.journal_id != found.journal_id {
+        return Verdict::Refuse(format!(
+            "the anchor names journal {} at sequence {}, but this directory holds {}: the volume \
+             was lost or is another one. Bring the right volume back. If it is gone for good, \
+             delete the ConfigMap xsld-operator-journal: the operator then begins a new journal \
+             and adopts the caches that it finds, and deletes nothing before two equal looks",
+            anchor.journal_id,
+            anchor.seq,
+            if found.genesis.is_none() {
+                "no journal".to_owned()
+            } else {
+                format!("journal {}", found.journal_id)
+            },
+        ));
+    }
+    match found.hash_at_anchor {
+        None => Verdict::Refuse(format!(
+            "the journal ends at sequence {}, but its anchor names sequence {}: records were lost, \
+             or an older copy of the volume is mounted. Bring the newest copy back",
+            found.seq, anchor.seq
+        )),
+        Some(hash) if hex(&hash) == anchor.hash => Verdict::Normal,
+        Some(_) => Verdict::Refuse(format!(
+            "the journal and its anchor differ at sequence {}: the journal was forked or altered. \
+             Nothing is done until a person has decided which copy is the right one",
+            anchor.seq
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn anchor() -> Anchor {
+        Anchor { journal_id: Uuid::from_u128(1), epoch: 2, seq: 7, hash: hex(&[9; 32]) }
+    }
+
+    fn found<'a>(anchor: Option<&'a Anchor>) -> Found<'a> {
+        Found {
+            anchor,
+            journal_id: Uuid::from_u128(1),
+            seq: 9,
+            genesis: Some("ns-uid"),
+            namespace_uid: "ns-uid",
+            has_caches: true,
+            hash_at_anchor: Some([9; 32]),
+        }
+    }
+
+    #[test]
+    fn a_journal_that_is_what_its_anchor_says_is_resumed() {
+        assert_eq!(judge(&found(Some(&anchor()))), Verdict::Normal);
+    }
+
+    #[test]
+    fn nothing_at_all_is_a_new_journal() {
+        let found = Found { genesis: None, has_caches: false, seq: 0, ..found(None) };
+        assert_eq!(judge(&found), Verdict::New);
+    }
+
+    #[test]
+    fn a_missing_anchor_is_made_again_and_told_when_something_had_been_done() {
+        let fresh = Found { has_caches: false, ..found(None) };
+        assert_eq!(judge(&fresh), Verdict::AnchorMissing);
+        assert_eq!(judge(&found(None)), Verdict::AnchorLost);
+    }
+
+    #[test]
+    fn what_only_a_person_can_settle_is_refused_with_its_reason() {
+        let anchor = anchor();
+        let base = found(Some(&anchor));
+        let cases = [
+            (Found { namespace_uid: "other", ..base.clone() }, "another cluster"),
+            (Found { genesis: None, seq: 0, ..base.clone() }, "no journal"),
+            (Found { journal_id: Uuid::from_u128(2), ..base.clone() }, "volume"),
+            (Found { hash_at_anchor: None, seq: 6, ..base.clone() }, "records were lost"),
+            (Found { hash_at_anchor: Some([8; 32]), ..base }, "forked"),
+        ];
+        for (found, word) in cases {
+            match judge(&found) {
+                Verdict::Refuse(reason) => assert!(reason.contains(word), "{reason}"),
+                verdict => panic!("{verdict:?} for {word}"),
+            }
+        }
+    }
+}
