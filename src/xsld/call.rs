@@ -198,7 +198,13 @@ impl Call {
         }
         let path = format!("{}{}", profile.base, profile.paths.tasks);
         let description = description_of(command.key());
-        let document = |parameters: &Map<String, Value>| json!({"command": name, "description": description, "parameters": parameters});
+        let document = |parameters: &Map<String, Value>| -> Value {
+            json!({
+                "command": name,
+                "description": description,
+                "parameters": parameters,
+            })
+        };
         let mut redactor = Redactor::new();
         // The digest is taken before the secret is put in.
         let digest = request_digest(Method::Post, &path, Some(&document(&parameters)));

@@ -30,7 +30,8 @@ pub const PROFILE_KEYS: [&str; 3] = ["profile.yaml", "profile.json", "profile"];
 pub enum ProfileError {
     /// The ConfigMap holds none of the keys, or more than one.
     #[error(
-        "the ConfigMap must hold exactly one of the keys profile.yaml, profile.json, profile; it holds {found}"
+        "the ConfigMap must hold exactly one of the keys profile.yaml, profile.json, profile; \
+         it holds {found}"
     )]
     Keys {
         /// How many of the keys it holds.

@@ -45,8 +45,8 @@ pub fn bounded(text: &str) -> String {
 /// True for characters that do not show as themselves on one line.
 fn is_unsafe(character: char) -> bool {
     character.is_control()
-        || matches!(character,
-            '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+        || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(character, '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// Takes known secrets out of what a member says, in case it echoes them.

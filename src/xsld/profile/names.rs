@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 macro_rules! names {
-    ($(#[$doc:meta])* $type:ident { $($(#[$field_doc:meta])* $field:ident = $value:literal,)+ }) => {
+    ($(#[$doc:meta])* $type:ident {
+        $($(#[$field_doc:meta])* $field:ident = $value:literal,)+
+    }) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -25,7 +27,9 @@ macro_rules! names {
 }
 
 macro_rules! many_names {
-    ($(#[$doc:meta])* $type:ident { $($(#[$field_doc:meta])* $field:ident = [$($value:literal),+],)+ }) => {
+    ($(#[$doc:meta])* $type:ident {
+        $($(#[$field_doc:meta])* $field:ident = [$($value:literal),+],)+
+    }) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
