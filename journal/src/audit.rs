@@ -12,12 +12,14 @@
 mod line;
 mod load;
 mod reader;
+mod survey;
 mod writer;
 
 pub(crate) use line::render;
 pub use line::{LineError, StoredLine, readable_event, time_text};
 pub use load::{LoadError, Loaded, TornTail, load};
 pub use reader::{Follower, Lines, Position, RawLine, Segment, broken_files, segments};
+pub use survey::{Assembler, Found, Item, Unreadable, survey};
 pub(crate) use writer::{Sink, Writer, cut_torn_tail, sync_dir};
 
 /// How a segment's name begins.

@@ -14,9 +14,11 @@
 
 pub mod audit;
 pub mod chain;
+pub mod check;
 pub mod codec;
 pub mod event;
 pub mod record;
+pub mod replay;
 pub mod state;
 pub mod store;
 

@@ -191,14 +191,27 @@ fn line_of(entry: &Entry) -> Line {
     }
 }
 
-/// The fields of an event as JSON, without its name, which stands beside them.
+/// The fields of an event as JSON, without its name, which stands beside them. They are sorted by
+/// name, whatever map the program that this crate is built into gives to its JSON.
 pub fn readable_event(event: &Event) -> Value {
-    match serde_json::to_value(event) {
+    match serde_json::to_value(event).map(sorted) {
         Ok(Value::Object(fields)) if fields.len() == 1 => {
             fields.into_iter().next().map_or(Value::Null, |(_, inner)| inner)
         }
         Ok(other) => other,
         Err(error) => Value::String(format!("no readable form: {error}")),
+    }
+}
+
+fn sorted(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let fields: BTreeMap<String, Value> =
+                fields.into_iter().map(|(name, field)| (name, sorted(field))).collect();
+            Value::Object(fields.into_iter().collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(sorted).collect()),
+        other => other,
     }
 }
 

@@ -1,0 +1,122 @@
+//! Reads on past what cannot be read: for people who look at a journal, not for acting on it.
+
+use std::io;
+use std::path::Path;
+
+use super::line::{LineError, StoredLine, render};
+use super::reader::{Lines, Position, RawLine, segments};
+use crate::chain::Hash;
+use crate::store::ledger::Entry;
+
+/// One line of a journal that is being looked at.
+#[derive(Clone, Debug)]
+pub enum Item {
+    /// A record whose checksum and hash fit.
+    Record(Box<Found>),
+    /// A line that is not a record that this program can read.
+    Unreadable(Unreadable),
+}
+
+/// A record and where it stands.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The record.
+    pub entry: Entry,
+    /// Where.
+    pub position: Position,
+    /// Sequence that the segment's name promises for its first line; none on later lines.
+    pub promised_seq: Option<u64>,
+    stored: StoredLine,
+    text: Vec<u8>,
+}
+
+impl Found {
+    /// The readable fields of the line that differ from what the record says. A line whose fields
+    /// are right, but which is not written as this program writes it, has altered `form`.
+    pub fn altered_fields(&self) -> Vec<&'static str> {
+        let fields = self.stored.altered_fields(&self.entry);
+        let same =
+            render(&self.entry).is_ok_and(|line| line.strip_suffix(b"\n") == Some(&self.text));
+        if fields.is_empty() && !same { vec!["form"] } else { fields }
+    }
+}
+
+/// A line that is not a record that this program can read.
+#[derive(Clone, Debug)]
+pub struct Unreadable {
+    /// Where.
+    pub position: Position,
+    /// What the line says of itself, as far as that can be trusted: sequence, hash of the record
+    /// before, hash. None when its checksum or hash do not fit.
+    pub chained: Option<(u64, Hash, Hash)>,
+    /// The event's name, where the line tells it.
+    pub told_type: Option<String>,
+    /// Why it cannot be read.
+    pub error: LineError,
+}
+
+/// Puts lines together to whole appends. What is still being written is not shown.
+#[derive(Debug, Default)]
+pub struct Assembler {
+    pending: Vec<Item>,
+    unfinished: Option<Position>,
+}
+
+impl Assembler {
+    /// Takes the next line and gives what is whole with it.
+    pub fn push(&mut self, line: RawLine) -> Vec<Item> {
+        if !line.terminated && line.in_last_segment {
+            self.unfinished = Some(line.position);
+            return Vec::new();
+        }
+        let item = read(line);
+        let follows = match &item {
+            Item::Record(found) => found.entry.record.envelope.rest > 0,
+            Item::Unreadable(_) => false,
+        };
+        self.pending.push(item);
+        if follows { Vec::new() } else { std::mem::take(&mut self.pending) }
+    }
+
+    /// Where an append begins that is not there as a whole: it is being written, or was torn.
+    pub fn unfinished(&self) -> Option<Position> {
+        let first = self.pending.first().map(|item| match item {
+            Item::Record(found) => found.position.clone(),
+            Item::Unreadable(unreadable) => unreadable.position.clone(),
+        });
+        first.or_else(|| self.unfinished.clone())
+    }
+}
+
+fn read(line: RawLine) -> Item {
+    let RawLine { position, text, promised_seq, .. } = line;
+    let stored = match StoredLine::parse(&text) {
+        Ok(stored) => stored,
+        Err(error) => {
+            let (chained, told_type) = (None, None);
+            return Item::Unreadable(Unreadable { position, chained, told_type, error });
+        }
+    };
+    match stored.decode() {
+        Ok(entry) => Item::Record(Box::new(Found { entry, position, promised_seq, stored, text })),
+        Err(error) => Item::Unreadable(Unreadable {
+            position,
+            chained: Some((stored.seq, stored.previous, stored.hash)),
+            told_type: Some(stored.told_type().to_owned()),
+            error,
+        }),
+    }
+}
+
+/// Everything that stands in the audit file of a directory, and where an unfinished append begins.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn survey(dir: &Path) -> io::Result<(Vec<Item>, Option<Position>)> {
+    let mut assembler = Assembler::default();
+    let mut items = Vec::new();
+    for line in Lines::new(segments(dir)?) {
+        items.extend(assembler.push(line?));
+    }
+    Ok((items, assembler.unfinished()))
+}
