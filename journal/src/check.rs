@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::audit::{Found, Item, Position, Unreadable, broken_files, survey};
 use crate::chain::{self, Hash};
-use crate::event::{Event, StepKey};
+use crate::event::{Event, Step, StepKey};
 use crate::record::{Epoch, Record, StreamId};
 use crate::replay::Folded;
 use crate::store::ledger::external_digests;
@@ -322,46 +322,11 @@ impl Checker {
 
     /// Looks at keys and attempts apart from the transition table, across all operations.
     fn pair(&mut self, record: &Record, at: &At<'_>) {
-        let (key, ends) = match &record.event {
-            Event::StepIntended { step, attempt, key, .. } => {
-                let operation = record.envelope.operation;
-                let right = operation.is_some_and(|operation| {
-                    *key == StepKey::of(operation, &step.target(), *attempt)
-                });
-                if !right {
-                    self.error(Kind::Pairing, at, format!("key {key} is not this attempt's"));
-                }
-                if let Some((seq, _)) = self.attempts.insert(*key, (at.seq, false)) {
-                    let message = format!("key {key} was used by record {seq} already");
-                    self.error(Kind::Pairing, at, message);
-                }
-                return;
-            }
-            Event::StepAccepted { key, .. } | Event::StepUnknown { key, .. } => (key, false),
-            Event::StepSucceeded { key, .. }
-            | Event::StepFailed { key, .. }
-            | Event::StepVoid { key, .. }
-            | Event::StepNotSent { key, .. } => (key, true),
-            Event::Genesis { .. }
-            | Event::EpochBegun { .. }
-            | Event::Gap { .. }
-            | Event::CacheOpened { .. }
-            | Event::OperationBegun { .. }
-            | Event::OperationParked { .. }
-            | Event::OperationResumed { .. }
-            | Event::OperationEnded { .. }
-            | Event::Bootstrapped { .. }
-            | Event::MemberSeen { .. }
-            | Event::MemberLost { .. }
-            | Event::TrustPinned { .. }
-            | Event::Adopted { .. }
-            | Event::GridAdopted { .. }
-            | Event::MemberAbsent { .. }
-            | Event::VolumeRetained { .. }
-            | Event::Decided { .. }
-            | Event::CacheClosed { .. } => return,
-        };
-        let message = match self.attempts.get_mut(key) {
+        if let Event::StepIntended { step, attempt, key, .. } = &record.event {
+            return self.intent(record, step, *attempt, *key, at);
+        }
+        let Some((key, ends)) = told_of(&record.event) else { return };
+        let message = match self.attempts.get_mut(&key) {
             None if self.lost => return,
             None => format!("no intent has key {key}"),
             Some((seq, true)) => format!("the attempt of record {seq} has its outcome already"),
@@ -371,6 +336,19 @@ impl Checker {
             }
         };
         self.error(Kind::Pairing, at, message);
+    }
+
+    fn intent(&mut self, record: &Record, step: &Step, attempt: u32, key: StepKey, at: &At<'_>) {
+        let operation = record.envelope.operation;
+        let right =
+            operation.map(|operation| StepKey::of(operation, &step.target(), attempt)) == Some(key);
+        if !right {
+            self.error(Kind::Pairing, at, format!("key {key} is not this attempt's"));
+        }
+        if let Some((seq, _)) = self.attempts.insert(key, (at.seq, false)) {
+            let message = format!("key {key} was used by record {seq} already");
+            self.error(Kind::Pairing, at, message);
+        }
     }
 
     fn transition(&mut self, record: &Record, at: &At<'_>) {
@@ -456,4 +434,35 @@ impl Checker {
 struct At<'a> {
     seq: u64,
     place: &'a Position,
+}
+
+/// The attempt that a record tells something of, and whether it is its outcome. None for an intent
+/// and for what is not about an attempt.
+pub(crate) fn told_of(event: &Event) -> Option<(StepKey, bool)> {
+    match event {
+        Event::StepAccepted { key, .. } | Event::StepUnknown { key, .. } => Some((*key, false)),
+        Event::StepSucceeded { key, .. }
+        | Event::StepFailed { key, .. }
+        | Event::StepVoid { key, .. }
+        | Event::StepNotSent { key, .. } => Some((*key, true)),
+        Event::Genesis { .. }
+        | Event::EpochBegun { .. }
+        | Event::Gap { .. }
+        | Event::CacheOpened { .. }
+        | Event::OperationBegun { .. }
+        | Event::StepIntended { .. }
+        | Event::OperationParked { .. }
+        | Event::OperationResumed { .. }
+        | Event::OperationEnded { .. }
+        | Event::Bootstrapped { .. }
+        | Event::MemberSeen { .. }
+        | Event::MemberLost { .. }
+        | Event::TrustPinned { .. }
+        | Event::Adopted { .. }
+        | Event::GridAdopted { .. }
+        | Event::MemberAbsent { .. }
+        | Event::VolumeRetained { .. }
+        | Event::Decided { .. }
+        | Event::CacheClosed { .. } => None,
+    }
 }

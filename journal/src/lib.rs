@@ -15,6 +15,7 @@
 pub mod audit;
 pub mod chain;
 pub mod check;
+pub mod cli;
 pub mod codec;
 pub mod event;
 pub mod record;

@@ -1,0 +1,98 @@
+//! `journal check`: whether anything was lost or altered.
+
+use clap::Args;
+use serde::Serialize;
+
+use super::output::{Mood, escape};
+use super::{Error, Format, Output, Source};
+use crate::chain;
+use crate::check::{Anchor, Finding, Report, Severity, check_dir};
+
+/// Options of `check`.
+#[derive(Clone, Debug, Args)]
+pub struct Check {
+    /// A sequence and the hash that is known from elsewhere to belong there.
+    #[arg(long, value_name = "SEQ:HASH", value_parser = parse_anchor)]
+    anchor: Option<Anchor>,
+}
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    whole: bool,
+    journal: Option<String>,
+    records: u64,
+    seq: u64,
+    hash: Option<String>,
+    epoch: u64,
+    anchored: bool,
+    findings: &'a [Finding],
+}
+
+impl Check {
+    pub(super) fn run(&self, source: &Source, output: &mut Output<'_>) -> Result<(), Error> {
+        if self.anchor.is_none() {
+            output
+                .tell("no anchor was given: whether the last records are missing is not known")?;
+        }
+        let report = check_dir(&source.dir, self.anchor).map_err(|error| source.failed(error))?;
+        output.exit_with(report.exit_code());
+        if output.format() == Format::Table {
+            return self.table(&report, output);
+        }
+        output.object(&Shown {
+            whole: report.worst().is_none(),
+            journal: report.journal_id.map(|id| id.to_string()),
+            records: report.records,
+            seq: report.head.map_or(0, |(seq, _)| seq),
+            hash: report.head.map(|(_, hash)| chain::to_hex(&hash)),
+            epoch: report.epoch.0,
+            anchored: self.anchor.is_some(),
+            findings: &report.findings,
+        })
+    }
+
+    fn table(&self, report: &Report, output: &mut Output<'_>) -> Result<(), Error> {
+        if !report.findings.is_empty() {
+            let rows = report.findings.iter().map(row).collect();
+            output.table(&["SEVERITY", "SEQ", "KIND", "PLACE", "FINDING"], rows)?;
+            output.line("")?;
+        }
+        let journal =
+            report.journal_id.map_or_else(|| "without records".to_owned(), |id| id.to_string());
+        let head = report.head.map_or_else(String::new, |(seq, hash)| {
+            format!(", the last one {seq} with hash {}", chain::to_hex(&hash))
+        });
+        let (mood, verdict) = match report.worst() {
+            None => (Mood::Good, "whole"),
+            Some(Severity::Note | Severity::Warning) => (Mood::Doubt, "not whole"),
+            Some(Severity::Error) => (Mood::Bad, "NOT WHOLE"),
+        };
+        let verdict = output.paint(mood, verdict);
+        output.line(&format!("{verdict}: journal {journal}, {} records{head}", report.records))
+    }
+}
+
+fn row(finding: &Finding) -> Vec<String> {
+    vec![
+        word(&finding.severity),
+        finding.seq.map_or_else(|| "-".to_owned(), |seq| seq.to_string()),
+        word(&finding.kind),
+        escape(finding.place.as_deref().unwrap_or("-")),
+        escape(&finding.message),
+    ]
+}
+
+/// The stable name of a severity or kind.
+fn word(value: &impl Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(name)) => name,
+        _ => "unknown".to_owned(),
+    }
+}
+
+fn parse_anchor(text: &str) -> Result<Anchor, String> {
+    let parts = text.split_once(':').and_then(|(seq, hash)| {
+        Some(Anchor { seq: seq.parse().ok()?, hash: chain::from_hex(hash)? })
+    });
+    parts.ok_or_else(|| "an anchor is SEQ:HASH, a number and 64 hex digits".to_owned())
+}
