@@ -26,8 +26,13 @@ use crate::times::Times;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The journal and the anchor do not belong together in a way that only a person can settle.
-    #[error("{0}")]
-    Verdict(String),
+    #[error("{reason}")]
+    Verdict {
+        /// What was found and what to do.
+        reason: String,
+        /// Exit code of the process.
+        exit_code: u8,
+    },
     /// The API server refused.
     #[error("failed to {what}")]
     Api {
@@ -49,7 +54,7 @@ impl Error {
     /// Whether the same may succeed a moment later.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Verdict(_) | Self::Append(_) => false,
+            Self::Verdict { .. } | Self::Append(_) => false,
             Self::Api { source, .. } => is_passing(source),
             Self::Anchor(error) => error.is_retryable(),
         }
@@ -131,7 +136,7 @@ pub async fn begin_term(
             true,
             Some("AnchorLost: the anchor ConfigMap was deleted; made again from the journal"),
         ),
-        Verdict::Refuse(reason) => return Err(Error::Verdict(reason)),
+        Verdict::Refuse { reason, exit_code } => return Err(Error::Verdict { reason, exit_code }),
     };
     if genesis {
         append(store, clock, Epoch(0), Event::Genesis { namespace_uid }).await?;

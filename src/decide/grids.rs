@@ -101,6 +101,21 @@ fn begin(inputs: Inputs<'_>) -> Decision {
     Decision::Rest
 }
 
+/// Whether nothing is left to do about a grid, and that was seen: no operation of its is open.
+pub fn is_settled(inputs: Inputs<'_>, uid: &str, grid: &WantedGrid) -> bool {
+    let working = inputs.state.operation.as_ref().is_some_and(|operation| {
+        matches!(&operation.goal, Goal::Grid { grid_uid, .. } if grid_uid == uid)
+    });
+    let kept = grid.deleting && !(grid.delete_grid && inputs.state.grids.contains_key(uid));
+    let seen = matches!(inputs.seen.grids, Some(Answer::Known(_)));
+    !working && (kept || seen && matches!(needs(inputs, uid, grid), Ok(None)))
+}
+
+/// Why the group refused what is wanted of this grid now, if it did.
+pub fn refused_grid<'a>(inputs: Inputs<'a>, uid: &str, grid: &WantedGrid) -> Option<&'a str> {
+    refused(inputs, &goal_of(uid, grid))
+}
+
 /// Why the group refused this very goal before, if it did and it was the last that was asked.
 pub fn refused<'a>(inputs: Inputs<'a>, goal: &Goal) -> Option<&'a str> {
     let Goal::Grid { grid_uid: wanted_uid, .. } = goal else { return None };

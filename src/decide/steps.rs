@@ -352,6 +352,21 @@ pub(super) fn two(inputs: Inputs<'_>, changed: bool) -> Duration {
     if changed { inputs.times.orphan } else { inputs.times.settle }
 }
 
+/// How long a probe of the open step must run to be counted: as long as the proof that would end
+/// its doubt.
+pub(crate) fn window(inputs: Inputs<'_>) -> Duration {
+    let changed = match inputs.state.open_step().map(|open| &open.step) {
+        Some(Step::JoinMember { member, .. }) => {
+            views::changed(inputs.seen, member.ordinal, &member.incarnation)
+        }
+        Some(Step::DisjoinMember { survivor, .. } | Step::RemoveGhostMember { survivor, .. }) => {
+            views::changed(inputs.seen, survivor.ordinal, &survivor.incarnation)
+        }
+        _ => false,
+    };
+    two(inputs, changed)
+}
+
 fn settle_reset(inputs: Inputs<'_>, member: &MemberRef) -> Standing {
     let Inputs { seen, .. } = inputs;
     let claim = seen.claims.get(&member.ordinal).filter(|claim| claim.uid == member.claim_uid);

@@ -4,6 +4,7 @@ use uuid::Uuid;
 use xsld_journal::chain::Hash;
 
 use super::anchor::{Anchor, hex};
+use crate::exit;
 
 /// What was found at start.
 #[derive(Clone, Debug)]
@@ -35,8 +36,13 @@ pub enum Verdict {
     AnchorLost,
     /// The journal is what the anchor says: resume.
     Normal,
-    /// Only a person can settle it. The text says what was found and what to do.
-    Refuse(String),
+    /// Only a person can settle it.
+    Refuse {
+        /// What was found and what to do.
+        reason: String,
+        /// Exit code of the process.
+        exit_code: u8,
+    },
 }
 
 /// Judges.
@@ -44,7 +50,7 @@ pub fn judge(found: &Found<'_>) -> Verdict {
     if let Some(genesis) = found.genesis
         && genesis != found.namespace_uid
     {
-        return Verdict::Refuse(format!(
+        return refuse(exit::BELONGS_ELSEWHERE, format!(
             "the journal belongs to another cluster or namespace (its genesis names the namespace \
              uid {genesis}, this one is {}): mount the right volume",
             found.namespace_uid
@@ -58,7 +64,7 @@ pub fn judge(found: &Found<'_>) -> Verdict {
         };
     };
     if found.genesis.is_none() || anchor.journal_id != found.journal_id {
-        return Verdict::Refuse(format!(
+        return refuse(exit::VERDICT, format!(
             "the anchor names journal {} at sequence {}, but this directory holds {}: the volume \
              was lost or is another one. Bring the right volume back. If it is gone for good, \
              delete the ConfigMap xsld-operator-journal: the operator then begins a new journal \
@@ -73,18 +79,22 @@ pub fn judge(found: &Found<'_>) -> Verdict {
         ));
     }
     match found.hash_at_anchor {
-        None => Verdict::Refuse(format!(
+        None => refuse(exit::VERDICT, format!(
             "the journal ends at sequence {}, but its anchor names sequence {}: records were lost, \
              or an older copy of the volume is mounted. Bring the newest copy back",
             found.seq, anchor.seq
         )),
         Some(hash) if hex(&hash) == anchor.hash => Verdict::Normal,
-        Some(_) => Verdict::Refuse(format!(
+        Some(_) => refuse(exit::VERDICT, format!(
             "the journal and its anchor differ at sequence {}: the journal was forked or altered. \
              Nothing is done until a person has decided which copy is the right one",
             anchor.seq
         )),
     }
+}
+
+fn refuse(exit_code: u8, reason: String) -> Verdict {
+    Verdict::Refuse { reason, exit_code }
 }
 
 #[cfg(test)]
@@ -138,7 +148,7 @@ mod tests {
         ];
         for (found, word) in cases {
             match judge(&found) {
-                Verdict::Refuse(reason) => assert!(reason.contains(word), "{reason}"),
+                Verdict::Refuse { reason, .. } => assert!(reason.contains(word), "{reason}"),
                 verdict => panic!("{verdict:?} for {word}"),
             }
         }

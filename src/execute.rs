@@ -1,0 +1,308 @@
+//! I/O: one step to what became of it. There is nothing to choose in here: the step says it all.
+//!
+//! It runs only after the intent of that very step is durable, while the lease outlasts the
+//! request, and it sends each request once.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy};
+use kube::{Api, Client};
+use serde_json::Value;
+use xsld_journal::event::{MemberRef, Ordinal, Step, StepKey};
+use xsld_journal::state::CacheState;
+
+use crate::manifests::{
+    self, ANNOTATION_OPERATION, ANNOTATION_SEQUENCE, Committed, CommittedTemplate, FIELD_MANAGER,
+    Identity,
+};
+use crate::observation::Observation;
+use crate::observe::Access;
+use crate::validate::ValidCache;
+use crate::xsld::call::{GridBody, TaskCommand};
+use crate::xsld::client::Sent;
+
+/// What became of the effect, as far as the answer tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// It took effect.
+    Done {
+        /// What the answer said, as JSON.
+        evidence: String,
+    },
+    /// It was taken and takes effect later; observation tells when.
+    Accepted {
+        /// The task that a member told.
+        task: Option<u64>,
+    },
+    /// It was refused and had no effect.
+    Refused {
+        /// What was answered.
+        reason: String,
+    },
+    /// It was certainly not sent.
+    NotSent {
+        /// Why not.
+        reason: String,
+    },
+    /// It may or may not take effect.
+    Unknown {
+        /// What happened.
+        reason: String,
+    },
+}
+
+impl From<Sent> for Effect {
+    fn from(sent: Sent) -> Self {
+        match sent {
+            Sent::Accepted { task, .. } => Self::Accepted { task },
+            Sent::Refused { status, error } => {
+                Self::Refused { reason: format!("refused {status}: {error}") }
+            }
+            Sent::NotSent { reason } => Self::NotSent { reason },
+            Sent::Unknown { reason } => Self::Unknown { reason },
+        }
+    }
+}
+
+/// Everything that effects on one cache need.
+pub struct Target<'a> {
+    /// The API server.
+    pub client: &'a Client,
+    /// The cache.
+    pub identity: &'a Identity,
+    /// Its spec; none when it is broken, and then only deletions are done.
+    pub cache: Option<&'a ValidCache>,
+    /// How to speak to its members.
+    pub access: Option<&'a Access>,
+    /// What the journal knows.
+    pub state: &'a CacheState,
+    /// What was seen last.
+    pub seen: &'a Observation,
+    /// The live StatefulSet.
+    pub live: Option<&'a StatefulSet>,
+    /// The committed template's JSON, and its digest.
+    pub template: Option<(String, String)>,
+    /// Wanted grids by UID, with their digests.
+    pub grids: &'a BTreeMap<String, (String, GridBody)>,
+    /// Own timeout around each write.
+    pub timeout: Duration,
+}
+
+/// Does the step's one effect.
+pub async fn execute(target: &Target<'_>, step: &Step, key: StepKey) -> Effect {
+    match step {
+        Step::SetTemplate { .. } if target.live.is_none() => {
+            Effect::Done { evidence: r#"{"stateful_set":"none yet"}"#.to_owned() }
+        }
+        Step::SetTemplate { .. } => {
+            let replicas = target.live.and_then(|live| live.spec.as_ref()?.replicas).unwrap_or(0);
+            apply_stateful_set(target, u32::try_from(replicas).unwrap_or(0), Some(key)).await
+        }
+        Step::ScaleStatefulSet { to, .. } => apply_stateful_set(target, *to, Some(key)).await,
+        Step::JoinMember { .. }
+        | Step::DisjoinMember { .. }
+        | Step::RemoveGhostMember { .. }
+        | Step::CancelTask { .. } => member_task(target, step, key).await,
+        Step::CreateGrid { .. } | Step::UpdateGrid { .. } | Step::DeleteGrid { .. } => {
+            grid(target, step, key).await
+        }
+        Step::ResetMember { member } => reset(target, member).await,
+        Step::DeleteVolume { claim, claim_uid, .. } => delete_claim(target, claim, claim_uid).await,
+        Step::DeleteStatefulSet { uid } => delete_stateful_set(target, uid).await,
+    }
+}
+
+/// Applies the StatefulSet as it is committed. With the live object's resourceVersion: when anybody
+/// wrote it since it was read, nothing happens and it is read again.
+pub async fn apply_stateful_set(
+    target: &Target<'_>,
+    replicas: u32,
+    key: Option<StepKey>,
+) -> Effect {
+    let not_sent = |reason: &str| Effect::NotSent { reason: reason.to_owned() };
+    let Some(cache) = target.cache else { return not_sent("the spec is broken") };
+    let Some((text, digest)) = &target.template else {
+        return not_sent("no template is committed");
+    };
+    let template = match CommittedTemplate::read(text, digest) {
+        Ok(template) => template,
+        Err(error) => return not_sent(&crate::telemetry::chain(&error)),
+    };
+    let live = target.live.map(manifests::document);
+    let committed = Committed { replicas, template: &template };
+    let mut object = manifests::stateful_set(cache, target.identity, committed, live.as_ref());
+    let version = target.live.and_then(|live| live.metadata.resource_version.clone());
+    mark(target, &mut object, key, version);
+    let api: Api<StatefulSet> = Api::namespaced(target.client.clone(), &target.identity.namespace);
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    let patch = Patch::Apply(&object);
+    let write = api.patch(&target.identity.name, &params, &patch);
+    match tokio::time::timeout(target.timeout, write).await {
+        Ok(Ok(set)) => Effect::Done {
+            evidence: serde_json::json!({
+                "uid": set.metadata.uid,
+                "resource_version": set.metadata.resource_version,
+                "replicas": set.spec.and_then(|spec| spec.replicas),
+            })
+            .to_string(),
+        },
+        Ok(Err(error)) => api_effect(&error),
+        Err(_) => Effect::Unknown { reason: "the API server did not answer in time".to_owned() },
+    }
+}
+
+fn mark(target: &Target<'_>, object: &mut Value, key: Option<StepKey>, version: Option<String>) {
+    let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else { return };
+    if let Some(version) = version {
+        metadata.insert("resourceVersion".to_owned(), version.into());
+    }
+    let Some(operation) = &target.state.operation else { return };
+    if key.is_none() {
+        return;
+    }
+    let annotations = metadata.entry("annotations").or_insert_with(|| serde_json::json!({}));
+    if let Some(annotations) = annotations.as_object_mut() {
+        let seq = operation.step.as_ref().map_or(operation.begun_seq, |open| open.intended_seq);
+        annotations.insert(ANNOTATION_OPERATION.to_owned(), operation.id.to_string().into());
+        annotations.insert(ANNOTATION_SEQUENCE.to_owned(), seq.to_string().into());
+    }
+}
+
+/// What an error of the API server says about the effect. Only a refusal is certain; a conflict
+/// means that the object moved on, and the step is looked at again.
+fn api_effect(error: &kube::Error) -> Effect {
+    match error {
+        kube::Error::Api(status) if status.code == 409 => {
+            Effect::Unknown { reason: format!("409: {}", status.message) }
+        }
+        kube::Error::Api(status) if (400..500).contains(&status.code) && status.code != 429 => {
+            Effect::Refused { reason: format!("refused {}: {}", status.code, status.message) }
+        }
+        error => Effect::Unknown { reason: crate::telemetry::chain(error) },
+    }
+}
+
+async fn member_task(target: &Target<'_>, step: &Step, key: StepKey) -> Effect {
+    let not_sent = |reason: &str| Effect::NotSent { reason: reason.to_owned() };
+    let Some(access) = target.access else { return not_sent("the credentials are missing") };
+    let (ordinal, incarnation, command) = match step {
+        Step::JoinMember { member, host, catalog } => (
+            member.ordinal,
+            &member.incarnation,
+            Some(TaskCommand::Join {
+                key: key.0,
+                secret_key: access.secret_key.clone(),
+                member: member.name.clone(),
+                group_host: host.clone(),
+                catalog: *catalog,
+            }),
+        ),
+        Step::DisjoinMember { member, survivor } | Step::RemoveGhostMember { member, survivor } => {
+            (
+                survivor.ordinal,
+                &survivor.incarnation,
+                Some(TaskCommand::Disjoin { key: key.0, member: member.name.clone() }),
+            )
+        }
+        Step::CancelTask { member, .. } => (member.ordinal, &member.incarnation, None),
+        _ => return not_sent("this step is not a member's"),
+    };
+    // The request goes to the very process that the intent names, or to none.
+    let Some(pod) = target.seen.pods.get(&ordinal).filter(|pod| pod.incarnation == *incarnation)
+    else {
+        return not_sent("the member's process is another one now");
+    };
+    let member = access.member(target.state, ordinal, pod, target.seen.claims.get(&ordinal));
+    let client = access.client(&member);
+    match (step, command) {
+        (Step::CancelTask { task, .. }, _) => client.cancel_task(*task, key.0).await.into(),
+        (_, Some(command)) => client.post_task(&command).await.into(),
+        (_, None) => not_sent("this step has no command"),
+    }
+}
+
+async fn grid(target: &Target<'_>, step: &Step, key: StepKey) -> Effect {
+    let not_sent = |reason: &str| Effect::NotSent { reason: reason.to_owned() };
+    let Some(access) = target.access else { return not_sent("the credentials are missing") };
+    let (Step::CreateGrid { through, .. }
+    | Step::UpdateGrid { through, .. }
+    | Step::DeleteGrid { through, .. }) = step
+    else {
+        return not_sent("this step is not a grid's");
+    };
+    let ordinal: Ordinal = through.ordinal;
+    let Some(pod) =
+        target.seen.pods.get(&ordinal).filter(|pod| pod.incarnation == through.incarnation)
+    else {
+        return not_sent("the member's process is another one now");
+    };
+    let member = access.member(target.state, ordinal, pod, target.seen.claims.get(&ordinal));
+    let client = access.client(&member);
+    let body = |uid: &str, digest: &str| {
+        target.grids.get(uid).filter(|(wanted, _)| wanted == digest).map(|(_, body)| body)
+    };
+    match step {
+        Step::CreateGrid { grid_uid, name, digest, .. } => match body(grid_uid, digest) {
+            Some(body) => client.create_grid(name, body, key.0).await.into(),
+            None => not_sent("the DataGrid has changed"),
+        },
+        Step::UpdateGrid { grid_uid, name, digest, .. } => match body(grid_uid, digest) {
+            Some(body) => client.update_grid(name, body, key.0).await.into(),
+            None => not_sent("the DataGrid has changed"),
+        },
+        _ => {
+            let Step::DeleteGrid { name, .. } = step else { return not_sent("not a grid's") };
+            client.delete_grid(name, key.0).await.into()
+        }
+    }
+}
+
+/// The claim by UID, then the pod by UID: the claim goes when the pod does, and both are made
+/// again by the StatefulSet.
+async fn reset(target: &Target<'_>, member: &MemberRef) -> Effect {
+    let claim = manifests::claim_name(&target.identity.name, member.ordinal);
+    match delete_claim(target, &claim, &member.claim_uid).await {
+        Effect::Done { .. } | Effect::Accepted { .. } => {}
+        other => return other,
+    }
+    let api: Api<Pod> = Api::namespaced(target.client.clone(), &target.identity.namespace);
+    let params = by_uid(&member.incarnation.pod_uid);
+    deleted(tokio::time::timeout(target.timeout, api.delete(&member.name, &params)).await)
+}
+
+async fn delete_claim(target: &Target<'_>, claim: &str, uid: &str) -> Effect {
+    let api: Api<PersistentVolumeClaim> =
+        Api::namespaced(target.client.clone(), &target.identity.namespace);
+    deleted(tokio::time::timeout(target.timeout, api.delete(claim, &by_uid(uid))).await)
+}
+
+async fn delete_stateful_set(target: &Target<'_>, uid: &str) -> Effect {
+    let api: Api<StatefulSet> = Api::namespaced(target.client.clone(), &target.identity.namespace);
+    let params =
+        DeleteParams { propagation_policy: Some(PropagationPolicy::Background), ..by_uid(uid) };
+    let delete = api.delete(&target.identity.name, &params);
+    deleted(tokio::time::timeout(target.timeout, delete).await)
+}
+
+fn by_uid(uid: &str) -> DeleteParams {
+    DeleteParams {
+        preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
+        ..DeleteParams::default()
+    }
+}
+
+/// A deletion by UID is done when no object with that UID exists; observation tells. Not found, or
+/// another UID, is that already.
+fn deleted<T>(answer: Result<Result<T, kube::Error>, tokio::time::error::Elapsed>) -> Effect {
+    match answer {
+        Ok(Ok(_)) => Effect::Accepted { task: None },
+        Ok(Err(kube::Error::Api(status))) if status.code == 404 || status.code == 409 => {
+            Effect::Accepted { task: None }
+        }
+        Ok(Err(error)) => api_effect(&error),
+        Err(_) => Effect::Unknown { reason: "the API server did not answer in time".to_owned() },
+    }
+}

@@ -1,0 +1,296 @@
+//! I/O: Kubernetes and the cache group to one [`Observation`].
+//!
+//! All reads are live: nothing that is decided rests on a cache that may be behind. A member that
+//! cannot be read is part of what was seen, not an error; Kubernetes that cannot be read is.
+
+pub mod facts;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::api::ListParams;
+use kube::{Api, Client};
+use secrecy::SecretString;
+use xsld_journal::event::{Ordinal, Step};
+use xsld_journal::state::CacheState;
+
+use crate::clock::Moment;
+use crate::manifests::{self, Identity};
+use crate::observation::{ClaimFacts, Observation, PodFacts, Report, SetFacts};
+use crate::xsld::client::{GroupClient, Member};
+use crate::xsld::profile::ApiProfile;
+use crate::xsld::transport::{Credentials, Transport, Trust};
+use crate::xsld::view::{Answer, GridView};
+
+/// Kubernetes could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The API server refused, or could not be reached.
+    #[error("failed to read {what}")]
+    Api {
+        /// What was read.
+        what: &'static str,
+        /// Why not.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// It did not answer in time.
+    #[error("the API server did not answer in time when {what} was read")]
+    Timeout {
+        /// What was read.
+        what: &'static str,
+    },
+}
+
+impl Error {
+    /// Bounded name for metrics.
+    pub fn category(&self) -> &'static str {
+        match self {
+            Self::Api { .. } => "observe",
+            Self::Timeout { .. } => "observe_timeout",
+        }
+    }
+}
+
+/// How the members' certificates are trusted.
+#[derive(Clone, Debug)]
+pub enum TrustMode {
+    /// The certificate of first use, by claim.
+    Pin,
+    /// Certificates signed by these (PEM).
+    Ca(Vec<u8>),
+    /// Any.
+    Insecure,
+}
+
+/// How to speak to the members of one cache.
+#[derive(Clone)]
+pub struct Access {
+    /// Carries the requests.
+    pub transport: Arc<dyn Transport>,
+    /// Paths and names of this release.
+    pub profile: Arc<ApiProfile>,
+    /// Password of `xsadmin`.
+    pub password: SecretString,
+    /// Secret key of the group.
+    pub secret_key: SecretString,
+    /// Trust.
+    pub trust: TrustMode,
+    /// Longest time for one request.
+    pub deadline: Duration,
+}
+
+impl Access {
+    /// The member at `ordinal`, as it is to be spoken to now.
+    ///
+    /// During its own join a member's certificate may change, because its configuration is
+    /// replaced; at any other time a pinned one is the only one that is trusted.
+    pub fn member(
+        &self,
+        state: &CacheState,
+        ordinal: Ordinal,
+        pod: &PodFacts,
+        claim: Option<&ClaimFacts>,
+    ) -> Member {
+        let joining = matches!(state.open_step().map(|open| &open.step),
+            Some(Step::JoinMember { member, .. }) if member.ordinal == ordinal);
+        let pin = claim
+            .and_then(|claim| state.pins.get(&claim.uid))
+            .and_then(|pin| pin.parse().ok())
+            .filter(|_| !joining);
+        let trust = match &self.trust {
+            TrustMode::Insecure => Trust::Insecure,
+            TrustMode::Ca(pem) => Trust::Ca(pem.clone()),
+            TrustMode::Pin => pin.map_or(Trust::FirstUse, Trust::Pinned),
+        };
+        Member {
+            host: manifests::fqdn(&state.name, &state.namespace, &pod.name),
+            address: pod.address.as_ref().and_then(|address| address.parse().ok()),
+            trust,
+            credentials: Credentials::admin(self.password.clone()),
+        }
+    }
+
+    /// A client of a member.
+    pub fn client<'a>(&'a self, member: &'a Member) -> GroupClient<'a> {
+        GroupClient::new(&*self.transport, &self.profile, member, self.deadline)
+    }
+}
+
+/// The Kubernetes half of an observation.
+pub struct Objects {
+    /// The StatefulSet as it is, for the writes that pass parts of it through.
+    pub stateful_set: Option<StatefulSet>,
+    set: Option<SetFacts>,
+    pods: BTreeMap<Ordinal, PodFacts>,
+    claims: BTreeMap<Ordinal, ClaimFacts>,
+}
+
+/// Reads the objects of one cache.
+///
+/// # Errors
+/// When one of them cannot be read.
+pub async fn objects(
+    client: &Client,
+    identity: &Identity,
+    cache_made: Option<&Time>,
+    timeout: Duration,
+) -> Result<Objects, Error> {
+    let (namespace, name) = (identity.namespace.as_str(), identity.name.as_str());
+    let selector = &identity.selector_text();
+    let sets: Api<StatefulSet> = Api::namespaced(client.clone(), namespace);
+    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), namespace);
+    let members = ListParams::default().labels(selector);
+    let (set, pods, claims) = tokio::try_join!(
+        timed("the StatefulSet", timeout, sets.get_opt(name)),
+        timed("the pods", timeout, pods.list(&members)),
+        timed("the claims", timeout, claims.list(&members)),
+    )?;
+    Ok(Objects {
+        set: set.as_ref().map(facts::set),
+        stateful_set: set,
+        pods: pods
+            .items
+            .iter()
+            .map(|pod| facts::pod(pod))
+            .filter_map(|pod| Some((manifests::ordinal_of(name, &pod.name)?, pod)))
+            .collect(),
+        claims: claims
+            .items
+            .iter()
+            .map(|claim| facts::claim(claim, cache_made))
+            .filter_map(|claim| Some((manifests::ordinal_of_claim(name, &claim.name)?, claim)))
+            .collect(),
+    })
+}
+
+async fn timed<T>(
+    what: &'static str,
+    timeout: Duration,
+    call: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(timeout, call).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(source)) => Err(Error::Api { what, source: Box::new(source) }),
+        Err(_) => Err(Error::Timeout { what }),
+    }
+}
+
+/// Asks the members, and puts both halves together. Without access (credentials are missing) the
+/// members are not asked.
+pub async fn group(
+    objects: &Objects,
+    state: &CacheState,
+    access: Option<&Access>,
+    grids: &[String],
+    at: Moment,
+) -> Observation {
+    let mut seen = Observation {
+        at,
+        stateful_set: objects.set.clone(),
+        pods: objects.pods.clone(),
+        claims: objects.claims.clone(),
+        reports: BTreeMap::new(),
+        grids: None,
+    };
+    let Some(access) = access else { return seen };
+    let asked = objects.pods.iter().filter(|(_, pod)| pod.address.is_some() && pod.running);
+    let reports = asked.map(async |(ordinal, pod)| {
+        (*ordinal, report(access, state, *ordinal, pod, objects.claims.get(ordinal)).await)
+    });
+    seen.reports = join_all(reports).await.into_iter().collect();
+    read_again(access, state, objects, &mut seen).await;
+    seen.grids = read_grids(access, state, &seen, grids).await;
+    seen
+}
+
+async fn report(
+    access: &Access,
+    state: &CacheState,
+    ordinal: Ordinal,
+    pod: &PodFacts,
+    claim: Option<&ClaimFacts>,
+) -> Report {
+    let member = access.member(state, ordinal, pod, claim);
+    let client = access.client(&member);
+    let group = client.group().await;
+    let tasks = match &group {
+        // Who does not answer one question is not asked another in the same pass.
+        Answer::Unknown { reason } => Answer::Unknown { reason: reason.clone() },
+        Answer::Known(_) | Answer::Refused { .. } => client.tasks().await,
+    };
+    let shown = client.certificate();
+    let (fingerprint, untrusted) = match (&member.trust, shown) {
+        (Trust::Pinned(pin), Some(shown)) if shown != *pin => (None, Some(shown.to_string())),
+        (Trust::Pinned(_) | Trust::FirstUse, shown) => (shown.map(|shown| shown.to_string()), None),
+        (Trust::Ca(_) | Trust::Insecure, _) => (None, None),
+    };
+    Report {
+        incarnation: pod.incarnation.clone(),
+        group,
+        group_again: None,
+        tasks,
+        fingerprint,
+        untrusted,
+    }
+}
+
+/// Where only one established member answers, its view is read twice: two reads of one member
+/// stand in for the views of two.
+async fn read_again(
+    access: &Access,
+    state: &CacheState,
+    objects: &Objects,
+    seen: &mut Observation,
+) {
+    let mut answering = state.members.keys().filter(|ordinal| {
+        seen.reports.get(ordinal).is_some_and(|report| report.fresh_group().is_some())
+    });
+    let (Some(only), None) = (answering.next().copied(), answering.next()) else { return };
+    let Some(pod) = objects.pods.get(&only) else { return };
+    let member = access.member(state, only, pod, objects.claims.get(&only));
+    let again = access.client(&member).group().await;
+    if let Some(report) = seen.reports.get_mut(&only) {
+        report.group_again = Some(again);
+    }
+}
+
+/// Reads the grids through the member that would be acted through. The fields of those in `named`
+/// are read one by one; of the others the list tells enough.
+async fn read_grids(
+    access: &Access,
+    state: &CacheState,
+    seen: &Observation,
+    named: &[String],
+) -> Option<Answer<BTreeMap<String, GridView>>> {
+    let through = crate::decide::views::survivor(seen, state, Ordinal::MAX)?;
+    let pod = seen.pods.get(&through.ordinal)?;
+    let member = access.member(state, through.ordinal, pod, seen.claims.get(&through.ordinal));
+    let client = access.client(&member);
+    let listed = match client.grids().await {
+        Answer::Known(grids) => grids,
+        Answer::Refused { status, error } => return Some(Answer::Refused { status, error }),
+        Answer::Unknown { reason } => return Some(Answer::Unknown { reason }),
+    };
+    let mut grids: BTreeMap<_, _> =
+        listed.into_iter().map(|grid| (grid.name.clone(), grid)).collect();
+    for name in named {
+        match client.grid(name).await {
+            Answer::Known(grid) => {
+                grids.insert(name.clone(), grid);
+            }
+            answer if answer.is_absent() => {
+                grids.remove(name);
+            }
+            Answer::Refused { status, error } => return Some(Answer::Refused { status, error }),
+            Answer::Unknown { reason } => return Some(Answer::Unknown { reason }),
+        }
+    }
+    Some(Answer::Known(grids))
+}

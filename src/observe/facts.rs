@@ -1,0 +1,107 @@
+//! Kubernetes objects to facts: pure.
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{ContainerStatus, PersistentVolumeClaim, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use xsld_journal::event::Incarnation;
+
+use crate::manifests::ANNOTATION_TEMPLATE_DIGEST;
+use crate::observation::{ClaimFacts, PodFacts, SetFacts};
+
+/// The StatefulSet's facts.
+pub fn set(set: &StatefulSet) -> SetFacts {
+    let metadata = &set.metadata;
+    let replicas = set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    SetFacts {
+        uid: metadata.uid.clone().unwrap_or_default(),
+        resource_version: metadata.resource_version.clone().unwrap_or_default(),
+        replicas: u32::try_from(replicas).unwrap_or(0),
+        template_digest: metadata
+            .annotations
+            .as_ref()
+            .and_then(|annotations| annotations.get(ANNOTATION_TEMPLATE_DIGEST).cloned()),
+        deleting: metadata.deletion_timestamp.is_some(),
+    }
+}
+
+/// A pod's facts. Its first container is the member: a side car that somebody injects comes after.
+pub fn pod(pod: &Pod) -> PodFacts {
+    let metadata = &pod.metadata;
+    let status = pod.status.as_ref();
+    let container = pod.spec.as_ref().and_then(|spec| spec.containers.first());
+    let member = status
+        .and_then(|status| status.container_statuses.as_ref())
+        .and_then(|all| all.iter().find(|status| Some(&status.name) == container.map(|c| &c.name)));
+    let has_ended =
+        matches!(status.and_then(|status| status.phase.as_deref()), Some("Succeeded" | "Failed"));
+    let running = member.and_then(|member| member.state.as_ref()?.running.as_ref()).is_some();
+    let condition = |kind: &str| {
+        status
+            .and_then(|status| status.conditions.as_ref())
+            .and_then(|all| all.iter().find(|condition| condition.type_ == kind))
+    };
+    PodFacts {
+        name: metadata.name.clone().unwrap_or_default(),
+        incarnation: Incarnation {
+            pod_uid: metadata.uid.clone().unwrap_or_default(),
+            container_id: member.and_then(|member| member.container_id.clone()).unwrap_or_default(),
+            restarts: member
+                .map_or(0, |member| u32::try_from(member.restart_count).unwrap_or(u32::MAX)),
+        },
+        address: status.and_then(|status| status.pod_ip.clone()).filter(|_| !has_ended),
+        running: running && !has_ended,
+        ready: condition("Ready").is_some_and(|ready| ready.status == "True"),
+        deleting: metadata.deletion_timestamp.is_some(),
+        node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
+        revision: metadata
+            .labels
+            .as_ref()
+            .and_then(|labels| labels.get("controller-revision-hash").cloned()),
+        waiting: member.and_then(waiting).or_else(|| {
+            let scheduled = condition("PodScheduled").filter(|found| found.status == "False")?;
+            scheduled.reason.clone()
+        }),
+    }
+}
+
+fn waiting(status: &ContainerStatus) -> Option<String> {
+    let waiting = status.state.as_ref()?.waiting.as_ref()?;
+    waiting.reason.clone()
+}
+
+/// A claim's facts. `cache_made` is when the custom resource was made.
+pub fn claim(claim: &PersistentVolumeClaim, cache_made: Option<&Time>) -> ClaimFacts {
+    let metadata = &claim.metadata;
+    let older = match (&metadata.creation_timestamp, cache_made) {
+        (Some(claim), Some(cache)) => claim.0 < cache.0,
+        _ => false,
+    };
+    ClaimFacts {
+        name: metadata.name.clone().unwrap_or_default(),
+        uid: metadata.uid.clone().unwrap_or_default(),
+        deleting: metadata.deletion_timestamp.is_some(),
+        older_than_cache: older,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_that_has_ended_neither_runs_nor_has_an_address() {
+        let object: Pod = serde_json::from_value(serde_json::json!({
+            "metadata": {"name": "c-0", "uid": "u"},
+            "spec": {"containers": [{"name": "xsld"}]},
+            "status": {"phase": "Failed", "podIP": "10.0.0.1", "containerStatuses": [{
+                "name": "xsld", "image": "i", "imageID": "", "ready": false, "restartCount": 2,
+                "containerID": "sim://1", "state": {"running": {}}
+            }]}
+        }))
+        .unwrap();
+        let facts = pod(&object);
+        assert!(!facts.running);
+        assert_eq!(facts.address, None);
+        assert_eq!(facts.incarnation.restarts, 2);
+    }
+}
