@@ -159,8 +159,18 @@ impl Guarded {
         self.wait().await
     }
 
+    /// Stops the process where it is (SIGSTOP).
+    pub fn freeze(&mut self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets a stopped process go on (SIGCONT).
+    pub fn thaw(&mut self) {
+        self.signal(Signal::CONT);
+    }
+
     /// Sends a signal; a process that has ended already is no error.
-    pub fn signal(&mut self, signal: Signal) {
+    fn signal(&mut self, signal: Signal) {
         // `id` is None once the exit was reaped: the number may be another process by then.
         if let Some(pid) = self.child.id().and_then(pid_of) {
             let _ = kill_process(pid, signal);
@@ -279,9 +289,7 @@ fn is_ours(pid: u32, program: &str, dir: &Path) -> bool {
     let text = String::from_utf8_lossy(&command_line);
     let dir = format!("{}/", dir.display());
     let mut words = text.split('\0');
-    !program.is_empty()
-        && words.next() == Some(program)
-        && words.any(|word| word.contains(&dir))
+    !program.is_empty() && words.next() == Some(program) && words.any(|word| word.contains(&dir))
 }
 
 #[cfg(test)]
