@@ -2,5 +2,7 @@
 pub mod calls;
 pub mod control_plane;
 pub mod faults;
+pub mod kubelet;
 pub mod member;
 pub mod profile;
+pub mod world;
