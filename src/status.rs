@@ -1,0 +1,164 @@
+//! The status of the custom resources: a projection of what was recorded and seen. Losing it loses
+//! nothing, and nothing is ever decided from it.
+//!
+//! This half computes and is pure; [`publish`] writes. One pass computes one status from one
+//! observation, so that counts, members and conditions come from the same evidence. All times in
+//! it are times of the last change: a cache at rest gives the same status in every pass, and so
+//! causes no write.
+
+mod cache;
+mod conditions;
+mod degraded;
+mod facts;
+mod fit;
+mod grid;
+mod operation;
+pub mod publish;
+mod ready;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use uuid::Uuid;
+use xsld_journal::state::CacheState;
+use xsld_journal::store::StreamHead;
+
+use crate::crd::{
+    ConditionReason, DataGrid, DataGridStatus, ImageStatus, XsldCache, XsldCacheStatus,
+};
+use crate::decide::{Decision, WantedGrid};
+use crate::observation::Observation;
+use crate::validate::Invalid;
+
+/// Something that is in the way and was found outside of the decision: a Secret that does not
+/// exist, a profile that does not parse.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The reason that conditions show.
+    pub reason: ConditionReason,
+    /// One sentence for people, without secrets.
+    pub message: String,
+}
+
+/// Everything that the status of an `XsldCache` is computed from.
+#[derive(Clone, Debug)]
+pub struct CacheInputs<'a> {
+    /// The object, with its previous status, its generation and its spec.
+    pub object: &'a XsldCache,
+    /// Rules that the spec breaks; empty when it is valid.
+    pub invalid: &'a [Invalid],
+    /// What else is in the way.
+    pub problems: &'a [Problem],
+    /// What was seen; none when Kubernetes could not be read or nothing was looked at.
+    pub seen: Option<&'a Observation>,
+    /// What the journal knows.
+    pub state: &'a CacheState,
+    /// The last decision of this pass; none when something was done instead of waited for.
+    pub decision: Option<&'a Decision>,
+    /// The end of this cache's stream; none while it has no record.
+    pub head: Option<StreamHead>,
+    /// The journal.
+    pub journal_id: Uuid,
+    /// Image of the committed pod template.
+    pub image: Option<&'a str>,
+    /// Image that the spec asks for.
+    pub target_image: Option<&'a str>,
+    /// Whether the spec's pod template differs from the committed one.
+    pub requires_update: bool,
+    /// The label selector of the members' pods.
+    pub selector: String,
+    /// The wall clock, for what changed just now. Whole seconds count.
+    pub now: Timestamp,
+}
+
+/// Everything that the status of a `DataGrid` is computed from.
+#[derive(Clone, Debug)]
+pub struct GridInputs<'a> {
+    /// The object, with its previous status, its generation and its spec.
+    pub object: &'a DataGrid,
+    /// Rules that the spec breaks; empty when it is valid.
+    pub invalid: &'a [Invalid],
+    /// Name of the cache that holds the grid, or why there is none to work with.
+    pub cache: Result<&'a str, Problem>,
+    /// What the grid is to be; none when that cannot be told.
+    pub wanted: Option<&'a WantedGrid>,
+    /// UID of the DataGrid.
+    pub uid: &'a str,
+    /// What was seen of the cache.
+    pub seen: Option<&'a Observation>,
+    /// What the journal knows of the cache.
+    pub state: Option<&'a CacheState>,
+    /// Why the group refused what the spec asks for, if it did.
+    pub refused: Option<&'a str>,
+    /// The end of the cache's stream.
+    pub head: Option<StreamHead>,
+    /// The journal.
+    pub journal_id: Uuid,
+    /// The wall clock, for what changed just now. Whole seconds count.
+    pub now: Timestamp,
+}
+
+/// The status of an `XsldCache`. It has all nine conditions, and at most 32 KiB as JSON.
+#[must_use]
+pub fn cache(inputs: &CacheInputs<'_>) -> XsldCacheStatus {
+    let facts = facts::Facts::of(inputs);
+    let object = inputs.object;
+    let previous = object.status.as_ref();
+    let now = whole_seconds(inputs.now);
+    let generation = object.metadata.generation;
+    let (grids, grid_count) = facts.grids();
+    let status = XsldCacheStatus {
+        observed_generation: generation,
+        conditions: conditions::assemble(
+            cache::conditions(&facts),
+            previous.map_or(&[][..], |status| &status.conditions),
+            generation,
+            &now,
+        ),
+        size: Some(object.spec.size),
+        members: facts.member_count(),
+        online: facts.online_count(),
+        catalogs: facts.catalog_count(),
+        pending_tasks: facts.pending_tasks(),
+        grids,
+        grid_count,
+        primary: facts.primary_name(),
+        replica: facts.replica_name(),
+        selector: Some(inputs.selector.clone()).filter(|selector| !selector.is_empty()),
+        image: image(inputs),
+        member_states: facts.member_states(previous, &now),
+        operation: inputs.state.operation.as_ref().map(operation::status),
+        journal: inputs.head.map(|head| operation::journal(head, inputs.journal_id)),
+        recent_operations: inputs.state.recent.iter().rev().map(operation::line).collect(),
+    };
+    fit::cache(status)
+}
+
+/// The status of a `DataGrid`.
+#[must_use]
+pub fn grid(inputs: &GridInputs<'_>) -> DataGridStatus {
+    grid::status(inputs, &whole_seconds(inputs.now))
+}
+
+/// The image now and to be. Nothing rolls here, so all pods have the target or none.
+fn image(inputs: &CacheInputs<'_>) -> Option<ImageStatus> {
+    if inputs.image.is_none() && inputs.target_image.is_none() {
+        return None;
+    }
+    let pods = |seen: &Observation| {
+        let there = if inputs.image == inputs.target_image { seen.pods.len() } else { 0 };
+        facts::number(there)
+    };
+    Some(ImageStatus {
+        current: inputs.image.map(str::to_owned),
+        target: inputs.target_image.map(str::to_owned),
+        updated: inputs.seen.map(pods),
+    })
+}
+
+/// Times in objects have whole seconds: with more, a status would differ from itself once read back.
+fn whole_seconds(time: Timestamp) -> Time {
+    Time(Timestamp::from_second(time.as_second()).unwrap_or(time))
+}
+
+#[cfg(test)]
+mod tests;

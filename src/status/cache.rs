@@ -1,0 +1,334 @@
+//! The nine conditions of an `XsldCache`.
+
+use xsld_journal::event::{Goal, OperationKind};
+use xsld_journal::state::Operation;
+
+use super::conditions::Verdict;
+use super::degraded::{self, named, unseen, waiting};
+use super::facts::{Facts, Group};
+use super::fit::names;
+use super::{operation, ready};
+use crate::crd::{ConditionReason as Reason, ConditionType as Type, MemberOnline, ReplicationMode};
+use crate::validate;
+
+/// All nine, in the order in which a status lists them.
+pub(super) fn conditions(facts: &Facts<'_>) -> [(Type, Verdict); 9] {
+    Type::ALL.map(|kind| (kind, verdict(facts, kind)))
+}
+
+fn verdict(facts: &Facts<'_>, kind: Type) -> Verdict {
+    match kind {
+        Type::Ready => ready::verdict(facts),
+        Type::Progressing => progressing(facts),
+        Type::Degraded => degraded::verdict(facts),
+        Type::MembersJoined => joined(facts),
+        Type::GroupReachable => reachable(facts),
+        Type::ReplicationReady => replicated(facts),
+        Type::Deferred => deferred(facts),
+        Type::NeedsAttention => needs_attention(facts),
+        Type::JournalHealthy => journal(facts),
+    }
+}
+
+fn progressing(facts: &Facts<'_>) -> Verdict {
+    let inputs = facts.inputs;
+    let waiting = waiting(facts);
+    if let Some(open) = &inputs.state.operation {
+        if let (Some(waiting), None) = (waiting, &open.parked) {
+            return Verdict::yes(waiting.reason, waiting.message.clone());
+        }
+        if inputs.object.spec.paused && open.step.is_none() && open.parked.is_none() {
+            let message = format!("spec.paused is set: {} waits", operation::named(open));
+            return Verdict::yes(Reason::Paused, message);
+        }
+        return Verdict::yes(operation::reason(open), operation::message(open));
+    }
+    if facts.deleting {
+        return Verdict::yes(Reason::Deleting, "the XsldCache is being deleted");
+    }
+    if let Some(waiting) = waiting {
+        return Verdict::no(waiting.reason, waiting.message.clone());
+    }
+    if !inputs.invalid.is_empty() {
+        return Verdict::no(Reason::SpecInvalid, validate::summary(inputs.invalid));
+    }
+    if let Some(problem) = inputs.problems.first() {
+        return Verdict::no(problem.reason, problem.message.clone());
+    }
+    if inputs.seen.is_none() {
+        let (reason, message) = unseen(facts);
+        return Verdict::unknown(reason, message);
+    }
+    if inputs.object.spec.paused {
+        return Verdict::no(Reason::Paused, "spec.paused is set and no operation is open");
+    }
+    Verdict::no(Reason::Settled, "no operation is open")
+}
+
+/// Whether the present view lists exactly the wanted members and the journal has recorded all of
+/// their joins: a member is listed before its join is over.
+pub(super) fn joined(facts: &Facts<'_>) -> Verdict {
+    if facts.deleting {
+        return Verdict::no(Reason::Deleting, "the XsldCache is being deleted");
+    }
+    match facts.told {
+        Some(told) if told.fresh => {}
+        Some(told) => {
+            let message =
+                format!("the primary does not answer; {} tells a former copy only", told.by);
+            return Verdict::unknown(Reason::MemberUnreachable, message);
+        }
+        None if facts.group == Group::NotFormed && facts.inputs.seen.is_some() => {
+            return Verdict::no(Reason::Bootstrapping, "the group is not formed yet");
+        }
+        None => {
+            let (reason, message) = unseen(facts);
+            return Verdict::unknown(reason, message);
+        }
+    }
+    let missing: Vec<_> = facts
+        .members
+        .iter()
+        .filter(|member| member.wanted && (member.listed.is_none() || member.recorded.is_none()))
+        .collect();
+    let surplus: Vec<_> =
+        facts.members.iter().filter(|member| !member.wanted && member.listed.is_some()).collect();
+    if missing.is_empty() && surplus.is_empty() {
+        let message = format!("{0} of {0} wanted members are in the group", facts.size);
+        return Verdict::yes(Reason::Joined, message);
+    }
+    let told = |members: &[&super::facts::Member<'_>]| {
+        names(members.iter().map(|member| member.name.as_str()))
+    };
+    let message = match (missing.is_empty(), surplus.is_empty()) {
+        (false, true) => format!("not in the group yet: {}", told(&missing)),
+        (true, false) => format!("in the group and not wanted: {}", told(&surplus)),
+        _ => format!("not in the group yet: {}; not wanted: {}", told(&missing), told(&surplus)),
+    };
+    let reason = match (&facts.inputs.state.operation, waiting(facts)) {
+        (Some(open), _) if open.kind.touches_membership() => operation::reason(open),
+        (_, Some(waiting)) => waiting.reason,
+        _ if facts.inputs.object.spec.paused => Reason::Paused,
+        _ if missing.is_empty() => Reason::ViewsDiffer,
+        _ => Reason::Deferred,
+    };
+    Verdict::no(reason, message)
+}
+
+fn reachable(facts: &Facts<'_>) -> Verdict {
+    match facts.told {
+        Some(told) if told.fresh => {
+            return Verdict::yes(
+                Reason::Reachable,
+                format!("the group answers through {}", told.by),
+            );
+        }
+        Some(told) => {
+            let message = format!(
+                "{} answers with its last known copy of the group, because the primary does not answer",
+                told.by
+            );
+            return Verdict::yes(Reason::MemberUnreachable, message);
+        }
+        None => {}
+    }
+    let (reason, message) = unseen(facts);
+    match reason {
+        Reason::NotObserved | Reason::Rebuilding => Verdict::unknown(reason, message),
+        _ if facts.group == Group::NotFormed && reason == Reason::GroupUnreachable => {
+            Verdict::no(Reason::Bootstrapping, "the group is not formed yet")
+        }
+        _ => Verdict::no(reason, message),
+    }
+}
+
+fn replicated(facts: &Facts<'_>) -> Verdict {
+    if let Some(told) = facts.told.filter(|told| told.fresh) {
+        let replica = told.view.members.iter().find(|member| {
+            member.replication.as_deref() == Some("slave")
+                && facts
+                    .members
+                    .iter()
+                    .any(|known| known.name == member.name && known.online == MemberOnline::True)
+        });
+        if let Some(replica) = replica {
+            let message =
+                format!("{} holds the replica of the configuration database", replica.name);
+            return Verdict::yes(Reason::Replicating, message);
+        }
+    } else if facts.group != Group::NotFormed || facts.inputs.seen.is_none() {
+        let (reason, message) = match facts.told {
+            Some(_) => (Reason::MemberUnreachable, "the primary does not answer".to_owned()),
+            None => unseen(facts),
+        };
+        return Verdict::unknown(reason, message);
+    }
+    let spec = &facts.inputs.object.spec;
+    let message = if spec.replication.mode.known() == Some(&ReplicationMode::Off) {
+        "spec.replication.mode is Off: the configuration database has no replica"
+    } else if facts.size < 2 {
+        "a cache of one member has no place for a replica of the configuration database"
+    } else {
+        "the configuration database has no replica: this release does not set one up yet"
+    };
+    Verdict::no(Reason::ReplicationOff, message)
+}
+
+fn deferred(facts: &Facts<'_>) -> Verdict {
+    let inputs = facts.inputs;
+    let spec = &inputs.object.spec;
+    if !inputs.invalid.is_empty() && !facts.deleting {
+        let message = "a spec that breaks a rule is not compared with what is there";
+        return Verdict::unknown(Reason::SpecInvalid, message);
+    }
+    if let Some(open) = &inputs.state.operation
+        && let Some(what) = goes_first(facts, open)
+    {
+        let message =
+            format!("{what} waits until the step in flight of {} ends", operation::named(open));
+        return Verdict::yes(Reason::Deferred, message);
+    }
+    if facts.deleting {
+        return Verdict::no(Reason::Settled, "no wish of the spec waits");
+    }
+    if spec.paused {
+        return match unmet(facts) {
+            Some(what) => Verdict::yes(Reason::Paused, format!("spec.paused is set: {what} waits")),
+            None => Verdict::no(Reason::Paused, "spec.paused is set and nothing waits"),
+        };
+    }
+    if let Some(waiting) = waiting(facts)
+        && matches!(
+            waiting.reason,
+            Reason::ForeignTask
+                | Reason::WaitingForLease
+                | Reason::PartitionReached
+                | Reason::Deferred
+                | Reason::Superseded
+        )
+    {
+        return Verdict::yes(waiting.reason, waiting.message.clone());
+    }
+    match template_waits(facts).or_else(|| catalogs_wait(facts)) {
+        Some(message) => Verdict::yes(Reason::RequiresUpdate, message),
+        None => Verdict::no(Reason::Settled, "no wish of the spec waits"),
+    }
+}
+
+/// What the spec asks for and the open operation is not about.
+fn goes_first(facts: &Facts<'_>, open: &Operation) -> Option<String> {
+    let spec = &facts.inputs.object.spec;
+    if facts.deleting {
+        return (open.kind != OperationKind::Delete).then(|| "deletion".to_owned());
+    }
+    let catalogs = u32::try_from(spec.catalogs).unwrap_or(0);
+    match &open.goal {
+        Goal::Members { size, .. } if *size != facts.size => Some(format!("size {}", facts.size)),
+        Goal::Members { catalogs: goal, .. } if *goal != catalogs => {
+            Some(format!("spec.catalogs {catalogs}"))
+        }
+        Goal::Members { .. } | Goal::Gone { .. } => None,
+        Goal::Grid { .. } => members_wanted(facts),
+    }
+}
+
+/// What of the spec is not met, in words; none when all is. Asked when the cache is paused.
+pub(super) fn unmet(facts: &Facts<'_>) -> Option<String> {
+    if let Some(open) = &facts.inputs.state.operation {
+        return Some(operation::named(open));
+    }
+    members_wanted(facts)
+        .or_else(|| template_waits(facts).map(|_| "a changed pod template".to_owned()))
+}
+
+/// The wanted size, if the recorded members are others than the wanted ones.
+fn members_wanted(facts: &Facts<'_>) -> Option<String> {
+    let state = facts.inputs.state;
+    let as_wanted = state.members.keys().copied().eq(0..facts.size) && state.leaving.is_empty();
+    (!as_wanted).then(|| format!("size {}", facts.size))
+}
+
+fn template_waits(facts: &Facts<'_>) -> Option<String> {
+    let inputs = facts.inputs;
+    match (inputs.image, inputs.target_image) {
+        (Some(current), Some(target)) if current != target => Some(image_waits(current, target)),
+        _ if inputs.requires_update => Some(
+            "the spec asks for other pod settings than the members have: this release does not \
+             roll members yet"
+                .to_owned(),
+        ),
+        _ => None,
+    }
+}
+
+/// That another image is wanted than the members have.
+pub(super) fn image_waits(current: &str, target: &str) -> String {
+    format!(
+        "the spec asks for image {target} and the members have {current}: this release does not \
+         roll members yet"
+    )
+}
+
+/// Whether members run catalog servers as the spec says. A change applies to later joins, so a
+/// difference stays until then, and is told.
+fn catalogs_wait(facts: &Facts<'_>) -> Option<String> {
+    facts.told?;
+    let spec = &facts.inputs.object.spec;
+    let catalogs = u32::try_from(spec.catalogs).unwrap_or(0);
+    let differ = named(facts, |member| {
+        let wants = member.ordinal.is_some_and(|ordinal| ordinal < catalogs);
+        let known = member.catalog().filter(|_| member.wanted && member.recorded.is_some());
+        known.is_some_and(|catalog| catalog != wants)
+    })?;
+    Some(format!(
+        "spec.catalogs is {catalogs}, which applies to members that join later; otherwise now: {differ}"
+    ))
+}
+
+fn needs_attention(facts: &Facts<'_>) -> Verdict {
+    let inputs = facts.inputs;
+    if let Some(message) = inputs.state.operation.as_ref().and_then(operation::parked_message) {
+        return Verdict::yes(Reason::Parked, message);
+    }
+    if let Some(waiting) = waiting(facts)
+        && is_for_a_person(waiting.reason)
+    {
+        return Verdict::yes(waiting.reason, waiting.message.clone());
+    }
+    // While the cache goes, its spec no longer matters.
+    if !inputs.invalid.is_empty() && !facts.deleting {
+        return Verdict::yes(Reason::SpecInvalid, validate::summary(inputs.invalid));
+    }
+    let problem = inputs.problems.iter().find(|problem| is_for_a_person(problem.reason));
+    if let Some(problem) = problem {
+        return Verdict::yes(problem.reason, problem.message.clone());
+    }
+    if inputs.seen.is_none() {
+        let (reason, message) = unseen(facts);
+        return Verdict::unknown(reason, message);
+    }
+    Verdict::no(Reason::Settled, "nothing waits for a person")
+}
+
+/// Whether nothing but a person can change what is waited for.
+fn is_for_a_person(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::PrimaryVolumeLost
+            | Reason::Parked
+            | Reason::CredentialsInvalid
+            | Reason::CertificateChanged
+            | Reason::ProfileInvalid
+    )
+}
+
+fn journal(facts: &Facts<'_>) -> Verdict {
+    let mut problems = facts.inputs.problems.iter();
+    let problem = problems.find(|problem| {
+        matches!(problem.reason, Reason::JournalFailed | Reason::JournalGap | Reason::JournalForked)
+    });
+    match problem {
+        Some(problem) => Verdict::no(problem.reason, problem.message.clone()),
+        None => Verdict::yes(Reason::Healthy, "the journal takes records and matches its anchor"),
+    }
+}

@@ -1,0 +1,124 @@
+//! Ready: the cache does what its spec asks for, and this was seen.
+
+use super::conditions::Verdict;
+use super::degraded::{impairment, unseen, waiting};
+use super::facts::{Facts, Group};
+use super::operation;
+use crate::crd::{ConditionReason as Reason, MemberOnline};
+use crate::decide::{Decision, Waiting};
+use crate::validate;
+
+/// The condition Ready. It is True only when the spec is valid, nothing is in the way, the present
+/// view lists exactly the wanted members, all of them recorded, Online where their ready pods are,
+/// the image is the wanted one, and no operation is open.
+pub(super) fn verdict(facts: &Facts<'_>) -> Verdict {
+    in_the_way(facts)
+        .or_else(|| under_way(facts))
+        .or_else(|| not_seen(facts))
+        .or_else(|| not_complete(facts))
+        .unwrap_or_else(|| {
+            let size = facts.size;
+            let members = if size == 1 {
+                "the one member is".to_owned()
+            } else {
+                format!("all {size} members are")
+            };
+            Verdict::yes(Reason::Settled, format!("{members} Online"))
+        })
+}
+
+/// What stops the cache from being ready whatever the group looks like.
+fn in_the_way(facts: &Facts<'_>) -> Option<Verdict> {
+    let inputs = facts.inputs;
+    if facts.deleting {
+        let message = waiting(facts).map(|waiting| waiting.message.as_str());
+        return Some(Verdict::no(
+            Reason::Deleting,
+            message.unwrap_or("the XsldCache is being deleted"),
+        ));
+    }
+    if !inputs.invalid.is_empty() {
+        return Some(Verdict::no(Reason::SpecInvalid, validate::summary(inputs.invalid)));
+    }
+    let problem = inputs.problems.first()?;
+    Some(Verdict::no(problem.reason, problem.message.clone()))
+}
+
+/// What runs or is waited for.
+fn under_way(facts: &Facts<'_>) -> Option<Verdict> {
+    let inputs = facts.inputs;
+    let waiting = waiting(facts);
+    if let Some(open) = &inputs.state.operation {
+        let (reason, message) = match waiting {
+            Some(waiting) if open.parked.is_none() => (waiting.reason, waiting.message.clone()),
+            _ if inputs.object.spec.paused && open.step.is_none() && open.parked.is_none() => {
+                (Reason::Paused, format!("spec.paused is set: {} waits", operation::named(open)))
+            }
+            _ => (operation::reason(open), operation::message(open)),
+        };
+        return Some(Verdict::no(reason, message));
+    }
+    if let Some(Decision::Begin { cause, .. }) = inputs.decision {
+        return Some(Verdict::no(Reason::Deferred, format!("about to begin: {}", cause.reason)));
+    }
+    waiting.map(|waiting| waits(facts, waiting))
+}
+
+/// What is waited for without an operation; with no view and every pod ready, nothing is known.
+fn waits(facts: &Facts<'_>, waiting: &Waiting) -> Verdict {
+    let message = waiting.message.clone();
+    match waiting.reason {
+        Reason::GroupUnreachable | Reason::Rebuilding if facts.told.is_none() => {
+            Verdict::unknown(waiting.reason, message)
+        }
+        reason => Verdict::no(reason, message),
+    }
+}
+
+/// Why it cannot be told whether the cache is ready.
+fn not_seen(facts: &Facts<'_>) -> Option<Verdict> {
+    if facts.told.is_some() {
+        return None;
+    }
+    if facts.inputs.seen.is_some() {
+        if facts.group == Group::NotFormed {
+            return Some(Verdict::no(Reason::Bootstrapping, "the group is not formed yet"));
+        }
+        // A member without a ready pod is known not to serve, whoever answers.
+        if let Some((reason, message)) = impairment(facts) {
+            return Some(Verdict::no(reason, message));
+        }
+    }
+    let (reason, message) = unseen(facts);
+    Some(Verdict::unknown(reason, message))
+}
+
+/// What the group has less, or more, than the spec asks for.
+fn not_complete(facts: &Facts<'_>) -> Option<Verdict> {
+    let inputs = facts.inputs;
+    let no = |(reason, message)| Some(Verdict::no(reason, message));
+    if inputs.object.spec.paused
+        && let Some(what) = super::cache::unmet(facts)
+    {
+        return no((Reason::Paused, format!("spec.paused is set: {what} waits")));
+    }
+    if let Some(why) = impairment(facts) {
+        return no(why);
+    }
+    let joined = super::cache::joined(facts);
+    if joined.truth != super::conditions::Truth::True {
+        return Some(joined);
+    }
+    let serving = facts.members.iter().filter(|member| member.wanted).all(|member| {
+        member.online == MemberOnline::True && !member.moved() && member.has_ready_pod()
+    });
+    if !serving {
+        return no((Reason::MemberUnreachable, "not every member is Online".to_owned()));
+    }
+    match (inputs.image, inputs.target_image) {
+        (Some(current), Some(target)) if current != target => {
+            no((Reason::RequiresUpdate, super::cache::image_waits(current, target)))
+        }
+        _ => None,
+    }
+}
