@@ -114,18 +114,7 @@ struct EnvelopeV1 {
 /// [`Error::TooLarge`] when they would not fit, [`Error::Unencodable`] when a value has no stored
 /// form.
 pub fn encode(envelope: &Envelope, event: &Event) -> Result<Vec<u8>, Error> {
-    let stored = EnvelopeV1 {
-        journal_id: envelope.journal_id,
-        epoch: envelope.epoch,
-        seq: envelope.seq,
-        stream: envelope.stream,
-        stream_seq: envelope.stream_seq,
-        rest: envelope.rest,
-        operation: envelope.operation,
-        time_us: envelope.time_us,
-        type_name: envelope.type_name.clone(),
-        previous: envelope.previous,
-    };
+    let stored = stored(envelope);
     let mut bytes = vec![ENVELOPE_VERSION];
     bytes.extend(to_bytes("envelope", &stored)?);
     bytes.push(EVENT_VERSION);
@@ -180,9 +169,14 @@ pub fn decode_envelope(bytes: &[u8]) -> Result<Envelope, Error> {
 
 /// The names of all events that this program knows, in the order of their variants.
 pub fn event_names() -> &'static [&'static str] {
+    variants_of::<Event>()
+}
+
+/// The names of an enum's variants, in their order.
+fn variants_of<T: Deserialize<'static>>() -> &'static [&'static str] {
     let mut names: &'static [&'static str] = &[];
     // The names are told before anything is read, and then nothing can be read: always an error.
-    let asked = Event::deserialize(AskForVariants(&mut names));
+    let asked = T::deserialize(AskForVariants(&mut names));
     debug_assert!(asked.is_err(), "nothing was there to be decoded");
     names
 }
@@ -210,6 +204,21 @@ impl<'de> serde::Deserializer<'de> for AskForVariants<'_> {
     serde::forward_to_deserialize_any! {
         bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf option unit
         unit_struct newtype_struct seq tuple tuple_struct map struct identifier ignored_any
+    }
+}
+
+fn stored(envelope: &Envelope) -> EnvelopeV1 {
+    EnvelopeV1 {
+        journal_id: envelope.journal_id,
+        epoch: envelope.epoch,
+        seq: envelope.seq,
+        stream: envelope.stream,
+        stream_seq: envelope.stream_seq,
+        rest: envelope.rest,
+        operation: envelope.operation,
+        time_us: envelope.time_us,
+        type_name: envelope.type_name.clone(),
+        previous: envelope.previous,
     }
 }
 
@@ -265,3 +274,6 @@ fn undecodable(part: &'static str, reason: &str) -> Error {
 fn newer(what: &str, known: &str) -> Error {
     Error::NewerFormat { what: what.to_owned(), known: known.to_owned() }
 }
+
+#[cfg(test)]
+mod tests;

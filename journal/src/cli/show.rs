@@ -262,15 +262,15 @@ fn table(shown: &Shown, output: &mut Output<'_>) -> Result<(), Error> {
         }
         None => output.line(&format!("ended     not yet; {took} so far"))?,
     }
-    for step in &shown.steps {
-        output.line("")?;
-        step_lines(step, output)?;
-    }
-    if !shown.notes.is_empty() {
-        output.line("")?;
-    }
-    for note in &shown.notes {
-        note_line(note, "", output)?;
+    output.line("")?;
+    // In the order of the records, so that what was told between two steps stands between them.
+    let steps = shown.steps.iter().map(|step| (step.intended.seq, Some(step), None));
+    let notes = shown.notes.iter().map(|note| (note.at.seq, None, Some(note)));
+    let mut parts: Vec<_> = steps.chain(notes).collect();
+    parts.sort_by_key(|(seq, _, _)| *seq);
+    for (_, step, note) in parts {
+        step.map_or(Ok(()), |step| step_lines(step, output))?;
+        note.map_or(Ok(()), |note| note_line(note, output))?;
     }
     Ok(())
 }
@@ -284,10 +284,10 @@ fn step_lines(step: &ShownStep, output: &mut Output<'_>) -> Result<(), Error> {
         escape(&step.description),
         step.attempt,
     ))?;
-    output.line(&format!("        key       {}", step.key))?;
-    evidence_line("decided on", &step.evidence, output)?;
+    detail_line("key", &step.key.to_string(), output)?;
+    evidence_line("observed", &step.evidence, output)?;
     for note in &step.progress {
-        note_line(note, "        ", output)?;
+        note_line(note, output)?;
     }
     let Some(outcome) = &step.outcome else {
         let doubt = output.paint(super::output::Mood::Doubt, "in doubt");
@@ -305,19 +305,18 @@ fn step_lines(step: &ShownStep, output: &mut Output<'_>) -> Result<(), Error> {
     ))?;
     if outcome.epoch != step.epoch {
         let text = format!("begun in epoch {}, settled in epoch {}", step.epoch, outcome.epoch);
-        output.line(&format!("        epochs    {text}"))?;
+        detail_line("epochs", &text, output)?;
     }
     if let Some(flag) = &outcome.flagged {
-        output.line(&format!("        flagged   {}", escape(flag)))?;
+        detail_line("flagged", flag, output)?;
     }
-    evidence_line("evidence  ", &outcome.evidence, output)
+    evidence_line("evidence", &outcome.evidence, output)
 }
 
-fn note_line(note: &Note, indent: &str, output: &mut Output<'_>) -> Result<(), Error> {
+fn note_line(note: &Note, output: &mut Output<'_>) -> Result<(), Error> {
     let name = output.paint(mood(&note.event), note.type_name);
     let Moment { seq, time, .. } = &note.at;
-    let (detail, width) = (escape(&note.detail), 6_usize.saturating_sub(indent.len() / 4));
-    output.line(&format!("{indent}{seq:>width$}  {time}  {name} {detail}"))
+    output.line(&format!("{seq:>6}  {time}  {name} {}", escape(&note.detail)))
 }
 
 fn evidence_line(label: &str, evidence: &Value, output: &mut Output<'_>) -> Result<(), Error> {
@@ -327,8 +326,9 @@ fn evidence_line(label: &str, evidence: &Value, output: &mut Output<'_>) -> Resu
         Value::String(text) => text.is_empty(),
         Value::Array(_) | Value::Bool(_) | Value::Number(_) => false,
     };
-    if is_empty {
-        return Ok(());
-    }
-    output.line(&format!("        {label} {}", escape(&evidence.to_string())))
+    if is_empty { Ok(()) } else { detail_line(label, &evidence.to_string(), output) }
+}
+
+fn detail_line(label: &str, text: &str, output: &mut Output<'_>) -> Result<(), Error> {
+    output.line(&format!("        {label:<8}  {}", escape(text)))
 }

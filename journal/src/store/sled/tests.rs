@@ -6,8 +6,8 @@ use super::*;
 use crate::audit::segment_name;
 use crate::event::Event;
 use crate::fixtures::{
-    append_to, begun, cache, cache_opened, ended, epoch_begun, genesis, id, intended,
-    journal_append, operation, scale, succeeded,
+    append_to, as_newer_program, begun, cache, cache_opened, ended, entries_of, epoch_begun,
+    genesis, id, intended, journal_append, operation, scale, succeeded,
 };
 use crate::record::text_for_event;
 use crate::store::contract;
@@ -220,6 +220,32 @@ fn damage_in_the_middle_is_refused_with_its_place_and_left_alone() {
 }
 
 #[test]
+fn no_flipped_bit_in_the_audit_file_passes_unseen() {
+    let dir = tempfile::tempdir().unwrap();
+    filled(dir.path());
+    let whole = std::fs::read(audit_path(dir.path())).unwrap();
+    let mut seen = [0_u32; 2];
+    for at in (0..whole.len()).step_by(3) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1 << (at % 8);
+        std::fs::write(audit_path(dir.path()), &bytes).unwrap();
+        // What opening does not refuse is altered only where nothing depends on it; `check` has
+        // to tell that.
+        let refused = crate::audit::load(&dir.path().join("journal"), id(1));
+        let told = match refused {
+            Ok(loaded) => loaded.torn.is_some(),
+            Err(_) => true,
+        };
+        seen[usize::from(told)] += 1;
+        if !told {
+            let findings = crate::check::check_dir(&dir.path().join("journal"), None).unwrap();
+            assert!(findings.worst().is_some(), "bit at {at}: {:?}", &whole[at - 9..at + 9]);
+        }
+    }
+    assert!(seen[0] > 0 && seen[1] > seen[0], "{seen:?}");
+}
+
+#[test]
 fn a_missing_sled_directory_is_made_again() {
     let dir = tempfile::tempdir().unwrap();
     let records = filled(dir.path());
@@ -345,6 +371,19 @@ fn a_directory_that_cannot_be_made_is_told_with_its_path() {
     assert_eq!(full.exit_code(), 12);
     let read_only = OpenError::from_io(dir.path(), io::ErrorKind::ReadOnlyFilesystem.into());
     assert_eq!(read_only.exit_code(), 11);
+}
+
+#[test]
+fn a_newer_programs_record_is_refused_as_such() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = dir.path().join("journal");
+    std::fs::create_dir(&journal).unwrap();
+    let entries = entries_of(&[journal_append(0, vec![genesis(), epoch_begun()])]);
+    let newer = as_newer_program(&entries[0]);
+    std::fs::write(journal.join(segment_name(1)), newer).unwrap();
+    let refused = open(&options(dir.path())).unwrap_err();
+    assert!(matches!(refused, OpenError::NewerFormat { .. }), "{refused}");
+    assert_eq!(refused.exit_code(), 5);
 }
 
 fn copy_of(dir: &Path) -> tempfile::TempDir {
