@@ -10,6 +10,11 @@
 //! before the schema, or past it, still parses, so that one bad object cannot
 //! stop a watch. [`crate::validate`] then names what is wrong with it.
 
+#![allow(
+    clippy::duplicated_attributes,
+    reason = "the lint takes the fields of two printer columns for one attribute given twice"
+)]
+
 pub mod cache;
 pub mod cache_status;
 pub mod choice;
@@ -84,16 +89,4 @@ pub fn yaml(definition: &CustomResourceDefinition) -> String {
 #[must_use]
 pub fn file_name(definition: &CustomResourceDefinition) -> String {
     format!("{}.yaml", definition.spec.names.plural)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dump() {
-        for crd in all() {
-            std::fs::write(format!("/tmp/{}", file_name(&crd)), yaml(&crd)).unwrap();
-        }
-    }
 }

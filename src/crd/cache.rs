@@ -90,7 +90,7 @@ pub struct XsldCacheSpec {
     /// A ConfigMap whose key `entrypoint.sh` replaces the entrypoint that the
     /// operator supplies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), pattern(rules::OBJECT_NAME))]
     pub entrypoint_config_map: Option<String>,
 
     /// Name of the cache group. Cannot be changed.
@@ -128,7 +128,7 @@ pub struct XsldCacheSpec {
 
     /// A ConfigMap with the paths and command names of another release of the cache.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), pattern(rules::OBJECT_NAME))]
     pub api_profile_config_map: Option<String>,
 }
 
@@ -137,10 +137,10 @@ pub struct XsldCacheSpec {
 #[serde(rename_all = "camelCase")]
 pub struct SecretKeyRef {
     /// Name of the Secret.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), pattern(rules::OBJECT_NAME))]
     pub name: String,
     /// Key in the Secret.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), pattern(rules::DATA_KEY))]
     pub key: String,
 }
 
@@ -158,7 +158,7 @@ pub struct Storage {
 
     /// Storage class; the cluster's default without it. Cannot be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), pattern(rules::OBJECT_NAME))]
     pub storage_class_name: Option<String>,
 
     /// Access modes of the claims. Cannot be changed.

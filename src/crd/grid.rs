@@ -124,7 +124,7 @@ pub struct DataGridSpec {
 #[serde(rename_all = "camelCase")]
 pub struct ObjectRef {
     /// Its name.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), pattern(rules::OBJECT_NAME))]
     pub name: String,
 }
 

@@ -1,6 +1,6 @@
 //! Settings of the members' pods.
 
-use super::{AntiAffinity, Choice, cache::empty};
+use super::{AntiAffinity, Choice, cache::empty, rules};
 use k8s_openapi::api::core::v1::{
     Affinity, EnvVar, LocalObjectReference, PodSecurityContext, ResourceRequirements, Toleration,
     TopologySpreadConstraint,
@@ -19,7 +19,7 @@ pub struct PodSettings {
 
     /// Service account of the pods; its token is not mounted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), pattern(rules::OBJECT_NAME))]
     pub service_account_name: Option<String>,
 
     /// Secrets with which the image is pulled.
@@ -54,7 +54,7 @@ pub struct PodSettings {
 
     /// Priority class of the pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), pattern(rules::OBJECT_NAME))]
     pub priority_class_name: Option<String>,
 
     /// Security context of the pods; it replaces the operator's default as a whole.

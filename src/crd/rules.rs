@@ -10,6 +10,12 @@ use schemars::Schema;
 /// Special characters of which a password has at least one.
 pub const SPECIAL: &str = "~!@#$%^&*()_-+=:;'[]{}|<>,.?/";
 
+/// What the name of an object looks like: a DNS subdomain.
+pub const OBJECT_NAME: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
+
+/// What a key of a Secret or ConfigMap looks like.
+pub const DATA_KEY: &str = r"^[-._a-zA-Z0-9]+$";
+
 /// Fewest characters of a password.
 pub const MIN_SECRET_CHARS: usize = 10;
 
@@ -217,7 +223,7 @@ fn quantities(list: &str) -> Rule {
     invalid(
         &format!(
             "!has(self.pod.resources) || !has(self.{field}) || self.{field}\
-             .all(k, type(self.{field}[k]) == int || isQuantity(self.{field}[k]))"
+             .all(k, isQuantity(string(self.{field}[k])))"
         ),
         &format!(".{field}"),
         &format!("{field} must be quantities such as 500m or 2Gi"),

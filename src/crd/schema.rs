@@ -13,7 +13,7 @@ const MAX_PROPERTIES: i64 = 64;
 
 /// Most kinds of resources that a pod may name. The rule about them visits each,
 /// and the cost of a map's keys cannot be bounded in any other way.
-const MAX_RESOURCES: i64 = 16;
+const MAX_RESOURCES: i64 = 8;
 
 /// Completes a derived definition.
 ///

@@ -71,10 +71,10 @@ pub struct Document {
 #[serde(rename_all = "camelCase")]
 pub struct ConfigMapKeyRef {
     /// Name of the ConfigMap.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), pattern(rules::OBJECT_NAME))]
     pub name: String,
     /// Key in the ConfigMap.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), pattern(rules::DATA_KEY))]
     pub key: String,
 }
 

@@ -181,7 +181,7 @@ fn reference(reference: Option<&ObjectRef>, field: &str, findings: &mut Findings
 }
 
 fn is_prime(number: u32) -> bool {
-    number > 1 && (2..).take_while(|d| d * d <= number).all(|d| number % d != 0)
+    number > 1 && (2..).take_while(|d| d * d <= number).all(|d| !number.is_multiple_of(d))
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
 
 /// A directory with the script, a volume and stand-ins for `hostname`, the
 /// image's entrypoint and Derby's tool.
@@ -33,6 +32,8 @@ impl Pod {
         fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o744)).unwrap();
     }
 
+    /// Starts the script. The end of its output is awaited, which the script in the
+    /// background shares: when this returns, both have ended.
     fn start(&self) -> Output {
         Command::new(self.path("entrypoint.sh"))
             .args(["start", "now"])
@@ -58,12 +59,8 @@ impl Pod {
 
 const UPDATED: &str = "echo '1 row inserted/updated/deleted'";
 
-fn wait_for(file: &Path, text: &str) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while fs::read_to_string(file).unwrap_or_default().trim() != text {
-        assert!(Instant::now() < deadline, "{} never held {text}", file.display());
-        std::thread::sleep(Duration::from_millis(10));
-    }
+fn holds(file: &Path, text: &str) {
+    assert_eq!(fs::read_to_string(file).unwrap_or_default().trim(), text);
 }
 
 #[test]
@@ -79,7 +76,7 @@ fn a_new_address_is_written_to_the_database_and_remembered() {
     fs::write(pod.path("vol/data"), "x").unwrap();
     fs::write(pod.record(), "10.0.0.1\n").unwrap();
     let output = pod.start();
-    wait_for(&pod.record(), "10.0.0.2");
+    holds(&pod.record(), "10.0.0.2");
     let asked = pod.asked();
     assert!(asked.contains("connect 'jdbc:derby://localhost:1527/xsld';"), "{asked}");
     assert!(asked.contains("IPADDRESS = '10.0.0.2' WHERE MEMBERNAME = 'example-1'"), "{asked}");
@@ -92,7 +89,7 @@ fn a_volume_of_a_former_release_is_corrected_too() {
     let pod = Pod::new("10.0.0.2", UPDATED);
     fs::write(pod.path("vol/data"), "x").unwrap();
     pod.start();
-    wait_for(&pod.record(), "10.0.0.2");
+    holds(&pod.record(), "10.0.0.2");
     assert!(pod.asked().contains("10.0.0.2"));
 }
 
@@ -114,7 +111,7 @@ fn a_new_volume_is_left_empty_until_the_image_has_filled_it() {
     );
     let output = pod.start();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "empty\n");
-    wait_for(&pod.record(), "10.0.0.1");
+    holds(&pod.record(), "10.0.0.1");
     assert_eq!(pod.asked(), "");
 }
 
