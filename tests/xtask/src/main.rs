@@ -1,2 +1,58 @@
-//! Main.
-fn main() {}
+//! `cargo xtask`: builds what ships, writes the generated files, runs every test.
+//!
+//! Everything that a developer or a build server does is one command of this program, so that
+//! both do the same. Reading order: [`suite`] (the stages), [`live`] (a command with its output
+//! shown as it comes), [`count`] (what that output says), [`report`] (the summary), [`generate`],
+//! [`ship`], [`cargo`].
+
+mod cargo;
+mod count;
+mod generate;
+mod live;
+mod report;
+mod ship;
+mod suite;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Builds what ships, writes the generated files, runs every test.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Builds all that ships: the operator in release, the definitions in crds/, and checks the
+    /// manifests in deploy/.
+    Build,
+    /// Writes the generated files: the custom resource definitions in crds/.
+    Generate(generate::Options),
+    /// Runs every check and every test, in stages, and sums them up in the last line.
+    Test(suite::Options),
+    /// Builds the real Kubernetes control plane that the tests run on, once for each version.
+    ControlPlane,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match cli.command {
+        Command::Build => ship::run(),
+        Command::Generate(options) => generate::run(&options),
+        Command::Test(options) => suite::run(&options),
+        Command::ControlPlane => suite::control_plane(),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            anstream::eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
