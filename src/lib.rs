@@ -18,6 +18,8 @@ pub mod validate;
 
 pub mod decide;
 
+pub mod manifests;
+
 pub mod xsld;
 
 pub mod clock;
@@ -28,3 +30,11 @@ pub mod metrics;
 pub mod telemetry;
 pub mod lease;
 pub mod recover;
+pub mod observe;
+pub mod execute;
+pub mod status;
+pub mod events;
+pub mod exit;
+pub mod args;
+pub mod controller;
+pub mod run;

@@ -1,2 +1,50 @@
-//! Main.
-fn main() {}
+//! The operator's program: reads the options and hands over.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+use xsld_operator::args::{Cli, Command, Crds};
+use xsld_operator::{crd, run, telemetry};
+
+fn main() -> ExitCode {
+    // The one TLS provider; a second installation can only be the same one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match Cli::parse().command {
+        Command::Run(args) => finish(operate(&args)),
+        Command::Crds(args) => finish(print_crds(&args).map_err(|error| (2, error.to_string()))),
+        Command::Journal(cli) => xsld_journal::cli::main(&cli),
+    }
+}
+
+fn operate(args: &xsld_operator::args::Run) -> Result<(), (u8, String)> {
+    telemetry::init(args.log_format, &args.log).map_err(|error| (2, error))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| (2, format!("no threads to run on: {error}")))?;
+    runtime.block_on(run::run(args)).map_err(|exit| (exit.code, exit.reason))
+}
+
+fn print_crds(args: &Crds) -> std::io::Result<()> {
+    let definitions = crd::all();
+    match &args.write {
+        Some(folder) => definitions.iter().try_for_each(|found| {
+            std::fs::write(folder.join(crd::file_name(found)), crd::yaml(found))
+        }),
+        None => {
+            let text: Vec<_> = definitions.iter().map(crd::yaml).collect();
+            std::io::stdout().write_all(text.join("---\n").as_bytes())
+        }
+    }
+}
+
+fn finish(result: Result<(), (u8, String)>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err((code, reason)) => {
+            let _ = writeln!(std::io::stderr(), "xsld-operator: {reason}");
+            ExitCode::from(code)
+        }
+    }
+}

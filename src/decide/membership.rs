@@ -38,6 +38,9 @@ pub(super) fn decide(inputs: Inputs<'_>) -> Decision {
         return Decision::Record(vec![Event::OperationEnded { end: End::Superseded { by } }]);
     }
     match next_step(inputs) {
+        None if !is_reached(inputs) => {
+            Decision::wait(Reason::GroupUnreachable, "the group cannot be seen well enough to go on")
+        }
         None => {
             let mut events = Vec::new();
             if operation.parked.is_some() {
@@ -49,6 +52,16 @@ pub(super) fn decide(inputs: Inputs<'_>) -> Decision {
         Some(Decision::Run { step, evidence }) => run(operation, inputs, step, evidence),
         Some(decision) => decision,
     }
+}
+
+/// Whether exactly the wanted members are in the group and nothing of others is left.
+fn is_reached(inputs: Inputs<'_>) -> bool {
+    let Inputs { wanted, state, .. } = inputs;
+    let wanted_members = 0..wanted.size;
+    state.bootstrapped
+        && state.committed.replicas == Some(wanted.size)
+        && state.members.keys().copied().eq(wanted_members)
+        && state.leaving.is_empty()
 }
 
 /// Runs a step unless it has had its attempts: then a person is asked. Attempts after the first
@@ -189,7 +202,10 @@ fn remove_entry(inputs: Inputs<'_>, ordinal: Ordinal, name: &str) -> Option<Deci
     if let Some(waiting) = busy(inputs) {
         return Some(waiting);
     }
-    let survivor = views::survivor(seen, state, ordinal)?;
+    let Some(survivor) = views::survivor(seen, state, ordinal) else {
+        let message = format!("no member answers through which the entry of {name} could go");
+        return Some(Decision::wait(Reason::GroupUnreachable, message));
+    };
     if !watch.settled(times.settle) {
         let message = format!("the group lists {name}, which never joined: looking again");
         return Some(Decision::wait(Reason::RemovingGhostMember, message));

@@ -1,0 +1,488 @@
+//! Reconcile: one pass over one object, again and again.
+//!
+//! A pass is: resolve what the spec names, apply the objects that hold no state, observe, decide
+//! one thing, record its intent, do it, record its outcome, project the status. See
+//! [`pass::reconcile`], which is all of it on one screen.
+
+pub mod grids;
+pub mod objects;
+pub mod pass;
+pub mod resolve;
+pub mod step;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{ConfigMap, ObjectReference, Pod};
+use kube::runtime::controller::{Action, Config};
+use kube::runtime::reflector::{ObjectRef, Store as Cache};
+use kube::runtime::{Controller, watcher};
+use kube::{Api, Client, Resource, ResourceExt};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, info_span, warn};
+use uuid::Uuid;
+use xsld_journal::event::{Event, OperationId};
+use xsld_journal::record::{Epoch, StreamId};
+use xsld_journal::state::CacheState;
+use xsld_journal::store::{Append, AppendError, Store};
+
+use crate::clock::{Clock, Moment};
+use crate::crd::{DataGrid, XsldCache};
+use crate::decide::watch::Watch;
+use crate::ids::Ids;
+use crate::lease::Leadership;
+use crate::metrics::{ErrorLabels, Metrics, StepLabels};
+use crate::recover::anchor::{self, Anchor, AnchorKeeper};
+use crate::telemetry::chain;
+use crate::times::Times;
+use crate::xsld::transport::Transport;
+use crate::{events, exit, observe};
+
+/// How many caches are looked at at the same time.
+const CONCURRENCY: u16 = 64;
+
+/// A watch that is quiet for longer is made anew: balancers drop idle connections at 240 s.
+const WATCH_TIMEOUT_S: u32 = 200;
+
+/// Why a pass ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Kubernetes could not be read.
+    #[error(transparent)]
+    Observe(#[from] observe::Error),
+    /// The journal refused a record.
+    #[error("failed to append to the journal")]
+    Append(#[from] AppendError),
+    /// The anchor could not be moved.
+    #[error(transparent)]
+    Anchor(#[from] anchor::Error),
+    /// A write to the API server failed.
+    #[error("failed to {what}")]
+    Write {
+        /// What was written.
+        what: &'static str,
+        /// Why not.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// It did not answer in time.
+    #[error("the API server did not answer in time when asked to {what}")]
+    Timeout {
+        /// What was asked.
+        what: &'static str,
+    },
+    /// The status could not be written.
+    #[error(transparent)]
+    Status(#[from] crate::status::publish::Error),
+}
+
+impl Error {
+    /// Bounded name for metrics.
+    pub fn category(&self) -> &'static str {
+        match self {
+            Self::Observe(error) => error.category(),
+            Self::Append(error) => error.category(),
+            Self::Anchor(_) => "anchor",
+            Self::Write { .. } => "write",
+            Self::Timeout { .. } => "write_timeout",
+            Self::Status(_) => "status",
+        }
+    }
+}
+
+/// Why the whole process must end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fatal {
+    /// One line for people.
+    pub reason: String,
+    /// Exit code of the process.
+    pub exit_code: u8,
+}
+
+/// What all passes share.
+pub struct Context {
+    /// The API server.
+    pub client: Client,
+    /// The journal.
+    pub store: Arc<dyn Store>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Ids.
+    pub ids: Arc<dyn Ids>,
+    /// Time constants.
+    pub times: Times,
+    /// The term of leadership.
+    pub leadership: Arc<Leadership>,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// The anchor, moved by one at a time.
+    pub anchor: tokio::sync::Mutex<AnchorKeeper>,
+    /// Carries requests to members.
+    pub transport: Arc<dyn Transport>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Namespace of the operator itself.
+    pub operator_namespace: String,
+    /// Name of this instance in Events.
+    pub instance: String,
+    /// Nothing that changes anything is sent before this moment: requests of the instance before
+    /// may still be on their way.
+    pub acts_from: Moment,
+    /// No destructive step before this moment: the anchor was lost.
+    pub destroys_from: Moment,
+    /// Cancelled when the process is to end.
+    pub stop: CancellationToken,
+    watches: Mutex<HashMap<String, Watch>>,
+    fatal: Mutex<Option<Fatal>>,
+}
+
+/// What is needed to make a [`Context`] beside the shared state that it makes itself.
+pub struct ContextParts {
+    /// See [`Context`].
+    pub client: Client,
+    /// See [`Context`].
+    pub store: Arc<dyn Store>,
+    /// See [`Context`].
+    pub clock: Arc<dyn Clock>,
+    /// See [`Context`].
+    pub ids: Arc<dyn Ids>,
+    /// See [`Context`].
+    pub times: Times,
+    /// See [`Context`].
+    pub leadership: Arc<Leadership>,
+    /// The term that has begun.
+    pub term: crate::recover::Term,
+    /// See [`Context`].
+    pub transport: Arc<dyn Transport>,
+    /// See [`Context`].
+    pub metrics: Arc<Metrics>,
+    /// See [`Context`].
+    pub operator_namespace: String,
+    /// See [`Context`].
+    pub instance: String,
+    /// See [`Context`].
+    pub acts_from: Moment,
+    /// See [`Context`].
+    pub stop: CancellationToken,
+}
+
+impl Context {
+    /// The context of a term that has begun.
+    pub fn new(parts: ContextParts) -> Arc<Self> {
+        let now = parts.clock.now();
+        let quiet = if parts.term.cautious { parts.times.rebuild_quiet } else { Duration::ZERO };
+        parts.metrics.epoch.set(i64::try_from(parts.term.epoch.0).unwrap_or(i64::MAX));
+        parts.metrics.leader.set(1);
+        Arc::new(Self {
+            client: parts.client,
+            store: parts.store,
+            clock: parts.clock,
+            ids: parts.ids,
+            times: parts.times,
+            leadership: parts.leadership,
+            epoch: parts.term.epoch,
+            anchor: tokio::sync::Mutex::new(parts.term.anchor),
+            transport: parts.transport,
+            metrics: parts.metrics,
+            operator_namespace: parts.operator_namespace,
+            instance: parts.instance,
+            acts_from: parts.acts_from,
+            destroys_from: now.plus(quiet),
+            stop: parts.stop,
+            watches: Mutex::default(),
+            fatal: Mutex::default(),
+        })
+    }
+
+    /// Ends the process: the first reason is kept.
+    pub fn fail(&self, reason: String, exit_code: u8) {
+        let mut fatal = self.fatal.lock().unwrap_or_else(PoisonError::into_inner);
+        fatal.get_or_insert(Fatal { reason, exit_code });
+        self.stop.cancel();
+    }
+
+    /// Why the process is to end with an error, if it is.
+    pub fn fatal(&self) -> Option<Fatal> {
+        self.fatal.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn watch(&self, uid: &str) -> Watch {
+        let watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
+        watches.get(uid).cloned().unwrap_or_default()
+    }
+
+    fn keep_watch(&self, uid: &str, watch: Option<Watch>) {
+        let mut watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
+        match watch {
+            Some(watch) => watches.insert(uid.to_owned(), watch),
+            None => watches.remove(uid),
+        };
+    }
+
+    /// Appends to a cache's stream, tells Events and metrics, and returns the new state. It is
+    /// durable when this returns. What only another writer or a broken disk can cause ends the
+    /// process.
+    ///
+    /// # Errors
+    /// What the journal refuses.
+    pub async fn append(
+        &self,
+        subject: &Subject,
+        operation: Option<OperationId>,
+        events: Vec<Event>,
+        blobs: Vec<String>,
+    ) -> Result<Arc<CacheState>, Error> {
+        let before = self.store.state(subject.stream).unwrap_or_default();
+        let expected = self.store.stream_head(subject.stream).map_or(0, |head| head.stream_seq);
+        let append = Append {
+            stream: subject.stream,
+            expected,
+            epoch: self.epoch,
+            operation,
+            time_us: self.clock.wall().as_microsecond(),
+            events,
+            blobs,
+        };
+        let store = self.store.clone();
+        let written = tokio::task::spawn_blocking(move || store.append(append)).await;
+        let written = written
+            .unwrap_or_else(|error| Err(AppendError::Poisoned { reason: error.to_string() }));
+        let appended = match written {
+            Ok(appended) => appended,
+            Err(error) => {
+                match &error {
+                    AppendError::Poisoned { .. } => self.fail(chain(&error), exit::POISONED),
+                    AppendError::Conflict { .. } | AppendError::StaleEpoch { .. } => {
+                        self.fail(format!("another writer: {}", chain(&error)), exit::OTHER_WRITER);
+                    }
+                    _ => {}
+                }
+                return Err(error.into());
+            }
+        };
+        self.count(&appended.records, &before);
+        let notes = events::notes(&appended.records, &before);
+        subject.publish(self, &notes).await;
+        if appended
+            .records
+            .iter()
+            .any(|record| matches!(record.event, Event::OperationEnded { .. }))
+            && let Err(error) = self.move_anchor().await
+        {
+            // The record is durable; the anchor follows with the next one or by its timer.
+            warn!(error = chain(&error), "the anchor could not be moved");
+        }
+        Ok(appended.state)
+    }
+
+    fn count(&self, records: &[xsld_journal::record::Record], before: &CacheState) {
+        for record in records {
+            self.metrics.records.inc();
+            let outcome = match &record.event {
+                Event::StepSucceeded { .. } => "succeeded",
+                Event::StepFailed { .. } => "failed",
+                Event::StepVoid { .. } => "void",
+                Event::StepNotSent { .. } => "not_sent",
+                _ => continue,
+            };
+            let step = before.open_step().map_or("unknown", |open| open.step.name());
+            self.metrics.steps.get_or_create(&StepLabels { step, outcome }).inc();
+        }
+        let seq = i64::try_from(self.store.head().seq).unwrap_or(i64::MAX);
+        self.metrics.journal_sequence.set(seq);
+        let states = self.store.streams();
+        let open = states.iter().filter(|(_, state)| !state.closed);
+        let operations = states.iter().filter_map(|(_, state)| state.operation.as_ref());
+        let parked = operations.clone().filter(|operation| operation.parked.is_some()).count();
+        self.metrics.caches.set(i64::try_from(open.count()).unwrap_or(i64::MAX));
+        self.metrics.operations_open.set(i64::try_from(operations.count()).unwrap_or(i64::MAX));
+        self.metrics.operations_parked.set(i64::try_from(parked).unwrap_or(i64::MAX));
+    }
+
+    /// Moves the anchor to the journal's present head.
+    ///
+    /// # Errors
+    /// When it cannot be written; a conflict ends the process, because a newer term has begun.
+    pub async fn move_anchor(&self) -> Result<(), Error> {
+        let mut anchor = self.anchor.lock().await;
+        let head = self.store.head();
+        let next = Anchor {
+            journal_id: head.journal_id,
+            epoch: self.epoch.0,
+            seq: head.seq,
+            hash: anchor::hex(&head.hash),
+        };
+        match anchor.write(next).await {
+            Err(anchor::Error::Conflict) => {
+                self.fail(
+                    "the anchor was moved by another operator".to_owned(),
+                    exit::OTHER_WRITER,
+                );
+                Err(anchor::Error::Conflict.into())
+            }
+            written => Ok(written?),
+        }
+    }
+
+    /// Moves the anchor from time to time, if records were appended since; until the end.
+    pub async fn keep_anchor(&self) {
+        loop {
+            tokio::select! {
+                () = self.clock.sleep(self.times.anchor) => {}
+                () = self.stop.cancelled() => return,
+            }
+            let moved = self
+                .anchor
+                .lock()
+                .await
+                .last()
+                .is_none_or(|last| last.seq != self.store.head().seq);
+            if moved && let Err(error) = self.move_anchor().await {
+                warn!(error = chain(&error), "the anchor could not be moved");
+            }
+        }
+    }
+}
+
+/// The cache that a pass is about.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// Its name, namespace and UID.
+    pub identity: crate::manifests::Identity,
+    /// Its stream in the journal.
+    pub stream: StreamId,
+    /// For Events.
+    pub reference: ObjectReference,
+}
+
+impl Subject {
+    /// The cache of a stored object; none when it has no UID that names a stream.
+    pub fn of(object: &XsldCache) -> Option<Self> {
+        let identity = crate::manifests::Identity::of(object)?;
+        let stream = StreamId(identity.uid.parse::<Uuid>().ok()?);
+        Some(Self { identity, stream, reference: object.object_ref(&()) })
+    }
+
+    async fn publish(&self, context: &Context, notes: &[events::Note]) {
+        if notes.is_empty() {
+            return;
+        }
+        let (client, wall) = (&context.client, context.clock.wall());
+        let timeout = context.times.request;
+        events::publish(client, &self.reference, notes, &context.instance, wall, timeout).await;
+    }
+}
+
+/// Which namespaces are operated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// One.
+    Namespace(String),
+    /// All.
+    All,
+}
+
+impl Scope {
+    fn api<K>(&self, client: Client) -> Api<K>
+    where
+        K: Resource<Scope = kube::core::NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        match self {
+            Self::Namespace(namespace) => Api::namespaced(client, namespace),
+            Self::All => Api::all(client),
+        }
+    }
+}
+
+/// Runs the controllers until the context's stop token is cancelled.
+pub async fn run(context: Arc<Context>, scope: &Scope) {
+    let caches: Api<XsldCache> = scope.api(context.client.clone());
+    let config = || watcher::Config::default().timeout(WATCH_TIMEOUT_S);
+    let settings = Config::default().concurrency(CONCURRENCY);
+    let controller = Controller::new(caches, config());
+    let store = controller.store();
+    let stop = context.stop.clone();
+    let (all, all_for_maps) = (store.clone(), store.clone());
+    let cache_runs = controller
+        .with_config(settings.clone())
+        .owns(scope.api::<StatefulSet>(context.client.clone()), config())
+        .watches(scope.api::<Pod>(context.client.clone()), config(), |pod| cache_of(&pod))
+        .watches(scope.api::<DataGrid>(context.client.clone()), config(), move |grid| {
+            grids::caches_of(&grid, &all)
+        })
+        .watches(
+            scope.api::<ConfigMap>(context.client.clone()),
+            config().labels("!app.kubernetes.io/managed-by"),
+            move |map| naming(&map, &all_for_maps),
+        )
+        .graceful_shutdown_on(stop.clone().cancelled_owned())
+        .run(
+            {
+                let store = store.clone();
+                move |object, context| reconcile(object, context, store.clone())
+            },
+            after_error,
+            context.clone(),
+        )
+        .for_each(|_| async {});
+    let grid_runs = Controller::new(scope.api::<DataGrid>(context.client.clone()), config())
+        .with_config(settings)
+        .graceful_shutdown_on(stop.cancelled_owned())
+        .run(
+            move |grid, context| grids::reconcile(grid, context, store.clone()),
+            after_grid_error,
+            context.clone(),
+        )
+        .for_each(|_| async {});
+    tokio::join!(cache_runs, grid_runs, context.keep_anchor());
+}
+
+async fn reconcile(
+    object: Arc<XsldCache>,
+    context: Arc<Context>,
+    caches: Cache<XsldCache>,
+) -> Result<Action, Error> {
+    let span = info_span!("cache", namespace = object.namespace(), name = object.name_any());
+    context.metrics.passes.inc();
+    pass::reconcile(&object, &context, &caches).instrument(span).await
+}
+
+fn after_error(_: Arc<XsldCache>, error: &Error, context: Arc<Context>) -> Action {
+    told(error, &context)
+}
+
+fn after_grid_error(_: Arc<DataGrid>, error: &Error, context: Arc<Context>) -> Action {
+    told(error, &context)
+}
+
+fn told(error: &Error, context: &Context) -> Action {
+    warn!(error = chain(error), "a pass ended early");
+    context.metrics.errors.get_or_create(&ErrorLabels { category: error.category() }).inc();
+    Action::requeue(context.times.poll_active)
+}
+
+/// The caches whose specs name a ConfigMap, so that one that was missing is seen when it comes.
+fn naming(map: &ConfigMap, caches: &Cache<XsldCache>) -> Vec<ObjectRef<XsldCache>> {
+    let name = map.metadata.name.as_deref();
+    let names_it = |cache: &&Arc<XsldCache>| {
+        let spec = &cache.spec;
+        cache.metadata.namespace == map.metadata.namespace
+            && (spec.entrypoint_config_map.as_deref() == name
+                || spec.api_profile_config_map.as_deref() == name)
+    };
+    let state = caches.state();
+    state.iter().filter(names_it).map(|cache| ObjectRef::from_obj(&**cache)).collect()
+}
+
+/// The cache that a pod belongs to, by its label.
+fn cache_of(pod: &Pod) -> Option<ObjectRef<XsldCache>> {
+    let cache = pod.labels().get("app.kubernetes.io/instance")?;
+    pod.labels()
+        .get("app.kubernetes.io/managed-by")
+        .filter(|by| *by == crate::manifests::FIELD_MANAGER)?;
+    Some(ObjectRef::new(cache).within(pod.namespace().as_deref()?))
+}

@@ -1,0 +1,348 @@
+//! One pass over one cache.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::Api;
+use kube::runtime::controller::Action;
+use kube::runtime::reflector::Store as Cache;
+use xsld_journal::event::{OperationId, Step};
+use xsld_journal::record::text_for_event;
+use xsld_journal::state::CacheState;
+
+use super::resolve::{Resolved, resolve};
+use super::{Context, Error, Subject, grids, objects, step};
+use crate::crd::{FINALIZER, ResetHalfJoined, VolumePolicy, XsldCache};
+use crate::decide::watch::Watch;
+use crate::decide::{Decision, Inputs, Wanted, decide, steps};
+use crate::execute::Target;
+use crate::manifests::{self, CommittedTemplate};
+use crate::observation::Observation;
+use crate::observe::{self, Access, Objects};
+use crate::status::{self, Problem, publish};
+use crate::validate::{self, Invalid, ValidCache};
+
+/// Records that one pass may append before it looks again.
+const RECORDS_MAX: usize = 16;
+
+/// The next pass after something was done: at once, but never in a tight loop.
+const SOON: Duration = Duration::from_millis(20);
+
+/// One pass: everything that it found, and what it decided.
+pub(super) struct Pass<'a> {
+    pub(super) context: &'a Context,
+    pub(super) object: &'a XsldCache,
+    pub(super) subject: &'a Subject,
+    pub(super) valid: Option<ValidCache>,
+    pub(super) access: Option<Access>,
+    pub(super) grids: grids::Grids,
+    pub(super) wanted: Wanted,
+    pub(super) template_json: String,
+    pub(super) objects: Objects,
+    pub(super) state: Arc<CacheState>,
+    pub(super) seen: Observation,
+    pub(super) watch: Watch,
+}
+
+/// Looks at one cache, does at most one thing, and says when to look again.
+///
+/// # Errors
+/// When Kubernetes or the journal could not be read or written; the next pass begins anew.
+pub async fn reconcile(
+    object: &XsldCache,
+    context: &Context,
+    caches: &Cache<XsldCache>,
+) -> Result<Action, Error> {
+    let Some(subject) = Subject::of(object) else { return Ok(Action::await_change()) };
+    let deleting = object.metadata.deletion_timestamp.is_some();
+    let ours = object.metadata.finalizers.iter().flatten().any(|name| name == FINALIZER);
+    if deleting && !ours {
+        context.keep_watch(&subject.identity.uid, None);
+        return Ok(Action::await_change());
+    }
+    // Nothing is done before the finalizer is seen: a cache that vanished in between would leave
+    // behind what nobody knows of.
+    if !deleting && objects::add_finalizer(context, object).await? {
+        return Ok(Action::requeue(SOON));
+    }
+    let valid = validate::cache(object);
+    if let (Err(invalid), false) = (&valid, deleting) {
+        tell_invalid(context, object, &subject, invalid).await?;
+        return Ok(Action::await_change());
+    }
+    let valid = valid.ok();
+    let resolved = match &valid {
+        Some(valid) => resolve(context, &subject, valid).await?,
+        None => Resolved { access: None, problems: vec![] },
+    };
+    if let (Some(valid), false) = (&valid, deleting) {
+        objects::apply_supporting(context, &subject, valid).await?;
+    }
+    let grids = grids::wanted(context, &subject, caches).await?;
+    let mut pass = Pass::look(context, object, &subject, valid, resolved.access, grids).await?;
+    let acted = pass.act().await?;
+    context.keep_watch(&subject.identity.uid, Some(pass.watch.clone()));
+    if pass.state.closed {
+        let api: Api<XsldCache> =
+            Api::namespaced(context.client.clone(), &subject.identity.namespace);
+        objects::remove_finalizer(context, &api, object).await?;
+        context.keep_watch(&subject.identity.uid, None);
+        return Ok(Action::await_change());
+    }
+    let reasserted = pass.reassert(deleting).await?;
+    pass.tell(&resolved.problems, acted.as_ref()).await?;
+    grids::finish(&pass, acted.as_ref()).await?;
+    Ok(Action::requeue(match acted {
+        None => SOON,
+        Some(Decision::Rest) if !reasserted && resolved.problems.is_empty() => {
+            context.times.poll_idle
+        }
+        Some(_) => context.times.poll_active,
+    }))
+}
+
+impl<'a> Pass<'a> {
+    /// Observes, and puts together what is wanted.
+    async fn look(
+        context: &'a Context,
+        object: &'a XsldCache,
+        subject: &'a Subject,
+        valid: Option<ValidCache>,
+        access: Option<Access>,
+        grids: grids::Grids,
+    ) -> Result<Self, Error> {
+        let (wanted, template_json) = wanted(object, subject, valid.as_ref(), &grids);
+        let state = context.store.state(subject.stream).unwrap_or_default();
+        let (objects, seen) =
+            look(context, object, subject, &state, access.as_ref(), &grids).await?;
+        let watch = context.watch(&subject.identity.uid);
+        let mut pass = Self {
+            context,
+            object,
+            subject,
+            valid,
+            access,
+            grids,
+            wanted,
+            template_json,
+            objects,
+            state,
+            seen,
+            watch,
+        };
+        pass.watched();
+        Ok(pass)
+    }
+
+    /// Observes once more, for the step whose intent is durable now.
+    pub(super) async fn look_again(&mut self) -> Result<(), Error> {
+        let (context, access) = (self.context, self.access.as_ref());
+        let (objects, seen) =
+            look(context, self.object, self.subject, &self.state, access, &self.grids).await?;
+        (self.objects, self.seen) = (objects, seen);
+        self.watched();
+        Ok(())
+    }
+
+    fn watched(&mut self) {
+        let inputs = self.inputs(&self.state);
+        let (task, window) = (steps::running_task(inputs), steps::window(inputs));
+        let key = self.state.open_step().map(|open| open.key);
+        let watch = std::mem::take(&mut self.watch);
+        let now = self.context.clock.now();
+        self.watch = watch.observe(self.seen.stable(), now, key, task, window);
+    }
+
+    /// What a decision looks at, with `state` in the place of the journal's.
+    pub(super) fn inputs<'b>(&'b self, state: &'b CacheState) -> Inputs<'b> {
+        let commands = self.access.as_ref().map(|access| &access.profile.commands);
+        Inputs {
+            wanted: &self.wanted,
+            seen: &self.seen,
+            state,
+            watch: &self.watch,
+            times: &self.context.times,
+            join_command: commands.map_or("", |commands| &commands.join.command),
+            disjoin_command: commands.map_or("", |commands| &commands.disjoin.command),
+        }
+    }
+
+    /// Decides and does it. `None` when something was done; else what is waited for.
+    async fn act(&mut self) -> Result<Option<Decision>, Error> {
+        for _ in 0..RECORDS_MAX {
+            match decide(self.inputs(&self.state)) {
+                Decision::Record(events) => {
+                    let operation = self.state.operation.as_ref().map(|operation| operation.id);
+                    self.append(operation, events, vec![]).await?;
+                }
+                Decision::Begin { kind, goal, cause } => {
+                    let event = xsld_journal::event::Event::OperationBegun { kind, goal, cause };
+                    let id = self.context.ids.operation();
+                    self.append(Some(id), vec![event], vec![]).await?;
+                }
+                Decision::Run { step, evidence } => return step::run(self, step, evidence).await,
+                Decision::Resend { key } => return step::resend(self, key).await,
+                decision @ (Decision::Rest | Decision::Wait(_) | Decision::InDoubt(_)) => {
+                    return Ok(Some(decision));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) async fn append(
+        &mut self,
+        operation: Option<OperationId>,
+        events: Vec<xsld_journal::event::Event>,
+        blobs: Vec<String>,
+    ) -> Result<(), Error> {
+        self.state = self.context.append(self.subject, operation, events, blobs).await?;
+        Ok(())
+    }
+
+    /// What effects on this cache need.
+    pub(super) fn target(&self) -> Target<'_> {
+        let committed = self.state.committed.template.as_ref();
+        // The open step that commits a template carries the one to apply.
+        let template = match self.state.open_step().map(|open| &open.step) {
+            Some(Step::SetTemplate { digest, template }) => Some((template, digest)),
+            _ => committed.map(|template| (&template.text, &template.digest)),
+        };
+        Target {
+            client: &self.context.client,
+            identity: &self.subject.identity,
+            cache: self.valid.as_ref(),
+            access: self.access.as_ref(),
+            state: &self.state,
+            seen: &self.seen,
+            live: self.objects.stateful_set.as_ref(),
+            template: template
+                .and_then(|(text, digest)| Some((self.context.store.text(text)?, digest.clone()))),
+            grids: &self.grids.bodies,
+            timeout: self.context.times.request,
+        }
+    }
+
+    async fn reassert(&self, deleting: bool) -> Result<bool, Error> {
+        let changing = self.state.open_step().is_some_and(|open| {
+            matches!(
+                open.step,
+                Step::SetTemplate { .. }
+                    | Step::ScaleStatefulSet { .. }
+                    | Step::DeleteStatefulSet { .. }
+            )
+        });
+        let context = self.context;
+        let may = !deleting
+            && !changing
+            && context.clock.now() >= context.acts_from
+            && context.leadership.covers(context.times.request);
+        if !may {
+            return Ok(false);
+        }
+        objects::reassert_stateful_set(context, self.subject, &self.target()).await
+    }
+
+    async fn tell(&self, problems: &[Problem], decision: Option<&Decision>) -> Result<(), Error> {
+        let context = self.context;
+        let template = self.target().template;
+        let committed =
+            template.as_ref().and_then(|(text, digest)| CommittedTemplate::read(text, digest).ok());
+        let digest = self.state.committed.template.as_ref().map(|template| &template.digest);
+        let requires_update = digest.is_some_and(|digest| *digest != self.wanted.template.0);
+        let status = status::cache(&status::CacheInputs {
+            object: self.object,
+            invalid: &[],
+            problems,
+            seen: Some(&self.seen),
+            state: &self.state,
+            decision,
+            head: context.store.stream_head(self.subject.stream),
+            journal_id: context.store.head().journal_id,
+            image: committed.as_ref().and_then(CommittedTemplate::image),
+            target_image: self.valid.as_ref().map(|valid| valid.image.as_str()),
+            requires_update,
+            selector: self.subject.identity.selector_text(),
+            now: context.clock.wall(),
+        });
+        let (client, timeout) = (&context.client, context.times.request);
+        publish::publish_cache(client, self.object, &status, timeout).await?;
+        Ok(())
+    }
+}
+
+async fn look(
+    context: &Context,
+    object: &XsldCache,
+    subject: &Subject,
+    state: &CacheState,
+    access: Option<&Access>,
+    grids: &grids::Grids,
+) -> Result<(Objects, Observation), Error> {
+    let made = object.metadata.creation_timestamp.as_ref();
+    let timeout = context.times.request;
+    let at = context.clock.now();
+    let objects = observe::objects(&context.client, &subject.identity, made, timeout).await?;
+    let names = grids.names();
+    let seen = observe::group(&objects, state, access, &names, at).await;
+    Ok((objects, seen))
+}
+
+async fn tell_invalid(
+    context: &Context,
+    object: &XsldCache,
+    subject: &Subject,
+    invalid: &[Invalid],
+) -> Result<(), Error> {
+    let state = context.store.state(subject.stream).unwrap_or_default();
+    let status = status::cache(&status::CacheInputs {
+        object,
+        invalid,
+        problems: &[],
+        seen: None,
+        state: &state,
+        decision: None,
+        head: context.store.stream_head(subject.stream),
+        journal_id: context.store.head().journal_id,
+        image: None,
+        target_image: None,
+        requires_update: false,
+        selector: subject.identity.selector_text(),
+        now: context.clock.wall(),
+    });
+    publish::publish_cache(&context.client, object, &status, context.times.request).await?;
+    Ok(())
+}
+
+/// What the spec asks for. Of a spec that is broken, and then the cache is being deleted, only the
+/// policy for its volumes counts.
+fn wanted(
+    object: &XsldCache,
+    subject: &Subject,
+    valid: Option<&ValidCache>,
+    grids: &grids::Grids,
+) -> (Wanted, String) {
+    let template = valid.map(|valid| manifests::pod_template(valid, &subject.identity));
+    let digest = template.as_ref().map(manifests::template_digest).unwrap_or_default();
+    let json = template.as_ref().map(manifests::template_json).unwrap_or_default();
+    let (text, _) = text_for_event(json.clone());
+    let retention = valid.map(|valid| valid.storage.retention);
+    let deletes = |policy: Option<VolumePolicy>| policy == Some(VolumePolicy::Delete);
+    let wanted = Wanted {
+        name: subject.identity.name.clone(),
+        namespace: subject.identity.namespace.clone(),
+        generation: object.metadata.generation.unwrap_or(0),
+        size: valid.map_or(0, |valid| valid.size),
+        catalogs: valid.map_or(0, |valid| valid.catalogs),
+        delete_scaled_volumes: deletes(retention.map(|retention| retention.when_scaled)),
+        delete_volumes: deletes(retention.map(|retention| retention.when_deleted)),
+        reset_half_joined: valid
+            .is_some_and(|valid| valid.reset_half_joined == ResetHalfJoined::Auto),
+        paused: valid.is_some_and(|valid| valid.paused),
+        deleting: object.metadata.deletion_timestamp.is_some(),
+        template: (digest, text),
+        grids: BTreeMap::clone(&grids.wanted),
+    };
+    (wanted, json)
+}

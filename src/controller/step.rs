@@ -1,0 +1,136 @@
+//! One step: its intent durable, then checked once more, then fenced, then its one effect, then
+//! its outcome durable.
+
+use xsld_journal::event::{Event, Step, StepKey, Text};
+use xsld_journal::state::{OpenStep, Progress};
+
+use super::Error;
+use super::pass::Pass;
+use crate::crd::ConditionReason as Reason;
+use crate::decide::{Decision, decide};
+use crate::execute::{Effect, execute};
+
+/// Runs a new attempt of a step. `None` when it was tried; else what is waited for.
+pub(super) async fn run(
+    pass: &mut Pass<'_>,
+    step: Step,
+    evidence: String,
+) -> Result<Option<Decision>, Error> {
+    if let Some(waiting) = not_yet(pass, &step) {
+        return Ok(Some(waiting));
+    }
+    let before = pass.state.clone();
+    let Some(operation) = &before.operation else { return Ok(None) };
+    let (id, target) = (operation.id, step.target());
+    let attempt = operation.attempts_of(&target).saturating_add(1);
+    let key = StepKey::of(id, &target, attempt);
+    let blobs = match &step {
+        Step::SetTemplate { template: Text::External { .. }, .. } => {
+            vec![pass.template_json.clone()]
+        }
+        _ => vec![],
+    };
+    let intent = Event::StepIntended { step: step.clone(), attempt, key, evidence };
+    pass.append(Some(id), vec![intent], blobs).await?;
+
+    let refusal = if step.is_destructive() {
+        // From here on a lost journal is detected before anything else can be destroyed.
+        pass.context.move_anchor().await?;
+        pass.look_again().await?;
+        let again = decide(pass.inputs(&before));
+        let same = matches!(&again, Decision::Run { step: now, .. } if *now == step);
+        (!same).then(|| "the world changed before it was sent".to_owned())
+    } else {
+        None
+    };
+    let refusal = refusal.or_else(|| fenced(pass));
+    let effect = match refusal {
+        Some(reason) => Effect::NotSent { reason },
+        None => execute(&pass.target(), &step, key).await,
+    };
+    if matches!(effect, Effect::Accepted { .. }) {
+        pass.watch.sent_here = Some(key);
+    }
+    pass.append(Some(id), vec![outcome(key, effect)], vec![]).await?;
+    Ok(None)
+}
+
+/// Sends the open attempt once more. Only what says more than is known already is recorded, and a
+/// refusal now says nothing about the request before.
+pub(super) async fn resend(pass: &mut Pass<'_>, key: StepKey) -> Result<Option<Decision>, Error> {
+    let state = pass.state.clone();
+    let open: Option<&OpenStep> =
+        state.open_cancel().into_iter().chain(state.open_step()).find(|open| open.key == key);
+    let (Some(open), Some(operation)) = (open, &state.operation) else { return Ok(None) };
+    if let Some(waiting) = not_yet(pass, &open.step) {
+        return Ok(Some(waiting));
+    }
+    if open.step.is_destructive() {
+        pass.context.move_anchor().await?;
+        pass.look_again().await?;
+        if decide(pass.inputs(&state)) != (Decision::Resend { key }) {
+            return Ok(Some(Decision::wait(
+                Reason::InDoubt,
+                format!("{}: the world changed before it was sent again", open.step.describe()),
+            )));
+        }
+    }
+    if let Some(reason) = fenced(pass) {
+        return Ok(Some(Decision::wait(Reason::WaitingForLease, reason)));
+    }
+    let event = match execute(&pass.target(), &open.step, key).await {
+        effect @ (Effect::Done { .. } | Effect::Accepted { .. }) => {
+            pass.watch.sent_here = Some(key);
+            outcome(key, effect)
+        }
+        Effect::Refused { reason } | Effect::Unknown { reason } => {
+            if open.progress == (Progress::Unknown { reason: reason.clone() }) {
+                pass.watch.unsettle();
+                return Ok(Some(Decision::wait(Reason::InDoubt, reason)));
+            }
+            Event::StepUnknown { key, reason }
+        }
+        Effect::NotSent { reason } => {
+            pass.watch.unsettle();
+            return Ok(Some(Decision::wait(Reason::InDoubt, reason)));
+        }
+    };
+    // What comes next must be proven from after this request.
+    pass.watch.unsettle();
+    pass.append(Some(operation.id), vec![event], vec![]).await?;
+    Ok(None)
+}
+
+/// Why nothing may be sent yet in this term.
+fn not_yet(pass: &Pass<'_>, step: &Step) -> Option<Decision> {
+    let context = pass.context;
+    let now = context.clock.now();
+    if now < context.acts_from {
+        let message = "requests of the operator before may still be on their way";
+        return Some(Decision::wait(Reason::WaitingForLease, message));
+    }
+    if step.is_destructive() && now < context.destroys_from {
+        let message = "the anchor was lost: nothing is destroyed before the rebuild quiet is over";
+        return Some(Decision::wait(Reason::Rebuilding, message));
+    }
+    fenced(pass).map(|reason| Decision::wait(Reason::WaitingForLease, reason))
+}
+
+/// Leadership must outlast the request.
+fn fenced(pass: &Pass<'_>) -> Option<String> {
+    let context = pass.context;
+    let covered = context.leadership.covers(context.times.request);
+    (!covered).then(|| "the lease may end before the request does".to_owned())
+}
+
+fn outcome(key: StepKey, effect: Effect) -> Event {
+    match effect {
+        Effect::Done { evidence } => {
+            Event::StepSucceeded { key, found_by_probe: false, flagged: None, evidence }
+        }
+        Effect::Accepted { task } => Event::StepAccepted { key, task },
+        Effect::Refused { reason } => Event::StepFailed { key, reason, evidence: "{}".to_owned() },
+        Effect::NotSent { reason } => Event::StepNotSent { key, reason },
+        Effect::Unknown { reason } => Event::StepUnknown { key, reason },
+    }
+}

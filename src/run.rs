@@ -1,0 +1,244 @@
+//! `xsld-operator run`: puts the parts together, in the order that start-up demands.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use kube::{Api, Client};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+use xsld_journal::store::Store;
+use xsld_journal::store::sled::{self, Healed, OpenOptions, OpenReport};
+
+use crate::admin::{self, Health, Readiness};
+use crate::args::Run;
+use crate::clock::{Clock, SystemClock};
+use crate::controller::{self, Context, ContextParts, Scope};
+use crate::exit;
+use crate::ids::{Ids, SystemIds};
+use crate::lease::{Keeper, TakeOver};
+use crate::metrics::Metrics;
+use crate::recover;
+use crate::telemetry::chain;
+use crate::xsld::https::{HttpsTransport, Timeouts};
+
+/// Why the process ends with an error: one line, and the code to end with (see [`crate::exit`]).
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}")]
+pub struct Exit {
+    /// One line.
+    pub reason: String,
+    /// Exit code of the process.
+    pub code: u8,
+}
+
+impl Exit {
+    fn new(code: u8, reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), code }
+    }
+}
+
+/// Runs the operator until it is told to stop.
+///
+/// # Errors
+/// Why it ended otherwise.
+pub async fn run(args: &Run) -> Result<(), Exit> {
+    let times = args.times.times();
+    times.check().map_err(|error| Exit::new(exit::USAGE, error.to_string()))?;
+    let stop = stop_on_signals().map_err(|error| Exit::new(exit::USAGE, error.to_string()))?;
+    let clock: Arc<dyn Clock> = SystemClock::new();
+    let ids: Arc<dyn Ids> = SystemIds::new();
+
+    let metrics = Arc::new(Metrics::default());
+    let health = Health::new(metrics.clone());
+    let (listener, address) = admin::listen(args.listen)
+        .await
+        .map_err(|error| Exit::new(exit::USAGE, format!("--listen {}: {error}", args.listen)))?;
+    info!(%address, "serving /healthz, /readyz and /metrics");
+    let serving = tokio::spawn(admin::serve(listener, health.clone(), stop.clone()));
+
+    let store = open(&args.journal_dir, &*ids).await?;
+    let (client, scope, operator_namespace) = connect(args).await?;
+    let journal_id = store.head().journal_id;
+    let holder = recover::holder(args.pod_uid.as_deref(), journal_id, &args.journal_dir).map_err(
+        |error| Exit::new(exit::USAGE, format!("failed to tell this instance: {error}")),
+    )?;
+    let leases = Api::namespaced(client.clone(), &operator_namespace);
+    let mut keeper = Keeper::new(leases, holder.clone(), clock.clone(), times);
+    health.set(Readiness::Standby);
+    let take_over = tokio::select! {
+        take_over = keeper.acquire() => take_over,
+        () = stop.cancelled() => return Ok(()),
+    };
+    let leadership = keeper.leadership();
+    let transitions = keeper.transitions();
+    // The lease is renewed from now on, while the journal is judged.
+    let keeping = stop.clone();
+    let kept = tokio::spawn(async move {
+        let lost = tokio::select! {
+            lost = keeper.keep() => Some(lost),
+            () = keeping.cancelled() => None,
+        };
+        (keeper, lost)
+    });
+    let term =
+        begin_term(&client, &operator_namespace, &store, &clock, &times, (&holder, transitions))
+            .await?;
+    info!(epoch = term.epoch.0, holder, ?take_over, "a term of leadership has begun");
+    let wait = match take_over {
+        TakeOver::Mine => std::time::Duration::ZERO,
+        TakeOver::FromAnother => times.lease + times.request,
+    };
+    let timeouts = Timeouts { connect: times.connect, request: times.request };
+    let context = Context::new(ContextParts {
+        client,
+        store: store.clone(),
+        clock: clock.clone(),
+        ids,
+        times,
+        leadership,
+        term,
+        transport: Arc::new(HttpsTransport::new(timeouts)),
+        metrics,
+        operator_namespace,
+        instance: holder.chars().take(120).collect(),
+        acts_from: clock.now().plus(wait),
+        stop: stop.clone(),
+    });
+    health.set(Readiness::Leading);
+    let leading = context.clone();
+    let watched = tokio::spawn(async move {
+        let (mut keeper, lost) = match kept.await {
+            Ok(kept) => kept,
+            Err(error) => {
+                return leading.fail(format!("the lease keeper ended: {error}"), exit::LEASE);
+            }
+        };
+        match lost {
+            Some(lost) => leading.fail(chain(&lost), exit::LEASE),
+            None => {
+                // Passes end first; then a successor need not wait.
+                leading.stop.cancelled().await;
+                if leading.fatal().is_none()
+                    && let Err(error) = keeper.release().await
+                {
+                    warn!(error = chain(&error), "the lease could not be given back");
+                }
+            }
+        }
+    });
+    controller::run(context.clone(), &scope).await;
+    let fatal = context.fatal();
+    if let Some(fatal) = &fatal {
+        health.set(Readiness::Failed(fatal.reason.clone()));
+        error!(reason = fatal.reason, "ending");
+    } else {
+        info!("stopped at a boundary");
+    }
+    stop.cancel();
+    let _ = watched.await;
+    let _ = serving.await;
+    // A lost lease may have been noticed only now.
+    match context.fatal() {
+        Some(fatal) => Err(Exit::new(fatal.exit_code, fatal.reason)),
+        None => Ok(()),
+    }
+}
+
+/// Opens and heals the journal; it blocks, so it runs on a thread of its own.
+async fn open(dir: &Path, ids: &dyn Ids) -> Result<Arc<dyn Store>, Exit> {
+    let options = OpenOptions { dir: dir.to_owned(), journal_id: ids.journal() };
+    let opened = tokio::task::spawn_blocking(move || sled::open(&options)).await;
+    match opened {
+        Ok(Ok((store, report))) => {
+            tell(dir, &report);
+            Ok(Arc::new(store))
+        }
+        Ok(Err(error)) => Err(Exit::new(error.exit_code(), chain(&error))),
+        Err(error) => {
+            Err(Exit::new(exit::POISONED, format!("the journal could not be opened: {error}")))
+        }
+    }
+}
+
+fn tell(dir: &Path, report: &OpenReport) {
+    let dir = dir.display();
+    info!(%dir, records = report.records, created = report.created, "the journal is open");
+    if let Some(torn) = &report.torn_tail {
+        warn!(?torn, "an append that was never acknowledged was cut from the journal's end");
+    }
+    for healed in &report.healed {
+        match healed {
+            Healed::Appended { from, to } => info!(from, to, "records were added to sled"),
+            Healed::Rebuilt { .. } => {
+                warn!(?healed, quarantined = ?report.quarantined, "sled was rebuilt from the audit file");
+            }
+        }
+    }
+}
+
+/// The API server, and the namespaces to work in.
+async fn connect(args: &Run) -> Result<(Client, Scope, String), Exit> {
+    let config = kube::Config::infer().await.map_err(|error| {
+        Exit::new(exit::USAGE, format!("no kubeconfig and not in a cluster: {}", chain(&error)))
+    })?;
+    let default = config.default_namespace.clone();
+    let client = Client::try_from(config).map_err(|error| {
+        Exit::new(exit::USAGE, format!("the kubeconfig cannot be used: {}", chain(&error)))
+    })?;
+    let scope = match (args.all_namespaces, &args.namespace) {
+        (true, _) => Scope::All,
+        (false, Some(namespace)) => Scope::Namespace(namespace.clone()),
+        (false, None) => Scope::Namespace(default.clone()),
+    };
+    let operator_namespace = match (&args.operator_namespace, &scope) {
+        (Some(namespace), _) => namespace.clone(),
+        (None, Scope::Namespace(namespace)) => namespace.clone(),
+        (None, Scope::All) => args.pod_namespace.clone().unwrap_or(default),
+    };
+    Ok((client, scope, operator_namespace))
+}
+
+/// Begins the term; what may pass by itself is tried again while the lease is kept.
+async fn begin_term(
+    client: &Client,
+    namespace: &str,
+    store: &Arc<dyn Store>,
+    clock: &Arc<dyn Clock>,
+    times: &crate::times::Times,
+    lease: (&str, u64),
+) -> Result<recover::Term, Exit> {
+    let deadline = clock.now().plus(times.lease);
+    loop {
+        let error = match recover::begin_term(client, namespace, store, clock, times, lease).await {
+            Ok(term) => return Ok(term),
+            Err(error) => error,
+        };
+        match &error {
+            recover::Error::Verdict { reason, exit_code } => {
+                return Err(Exit::new(*exit_code, reason.clone()));
+            }
+            recover::Error::Append(_) => return Err(Exit::new(exit::POISONED, chain(&error))),
+            _ if !error.is_retryable() || clock.now() >= deadline => {
+                return Err(Exit::new(exit::API, chain(&error)));
+            }
+            _ => warn!(error = chain(&error), "start-up is tried again"),
+        }
+        clock.sleep(times.lease_renew).await;
+    }
+}
+
+fn stop_on_signals() -> std::io::Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let token = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => info!("SIGTERM: stopping at the next boundary"),
+            _ = interrupt.recv() => info!("SIGINT: stopping at the next boundary"),
+        }
+        token.cancel();
+    });
+    Ok(stop)
+}
