@@ -44,7 +44,8 @@ struct Args {
     time_scale: f64,
 
     /// How many Nodes there are.
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100))]
+    #[arg(long, value_name = "N", default_value_t = 3,
+          value_parser = clap::value_parser!(u16).range(1..=100))]
     nodes: u16,
 
     /// Build the operator but do not start it: start it yourself, or as a pod
@@ -52,7 +53,8 @@ struct Args {
     #[arg(long)]
     no_operator: bool,
 
-    /// Show what the operator can do, step by step.
+    /// Tell the story by itself: joins, two kills, scaling, receipts. Ends with a summary and exit
+    /// code 0, or with what did not hold.
     #[arg(long)]
     demo: bool,
 }
@@ -123,6 +125,7 @@ async fn run(args: &Args, ui: &Ui) -> Result<()> {
 async fn start(args: &Args, ui: &Ui) -> Result<(World, Option<Supervised>)> {
     let root = root();
     let dir = args.dir.clone().unwrap_or_else(|| root.join("target/sandbox"));
+    World::check_dir(&dir)?;
     let binary = cargo_build::operator(&root, ui).await?;
     let WorldKind::ControlPlane = args.world;
     let mut options = WorldOptions::new(&dir);
@@ -154,17 +157,21 @@ fn announce(args: &Args, ui: &Ui, world: &World) -> Result<()> {
     // A reader that has gone away does not end the sandbox.
     let _ = writeln!(out, "{line}\nready").and_then(|()| out.flush());
     drop(out);
-    let dir = world.dir().display();
+    let dir = quoted(&world.dir().display().to_string());
     ui.heading("The sandbox is up. In another terminal:");
     ui.command(&line);
     if args.no_operator {
+        let binary = std::env::current_exe()?.with_file_name("xsld-operator");
+        let binary = quoted(&binary.display().to_string());
         ui.command(&format!(
-            "env $(cat {dir}/operator.env) xsld-operator run --journal-dir {dir}/journal"
+            "env $(cat {dir}/operator.env) {binary} run --journal-dir {dir}/journal"
         ));
     }
     ui.command("kubectl apply -f crds/samples/xsldcache.yaml");
     ui.command("kubectl get xsldcache,pods,pvc --watch");
-    ui.command(&format!("tail -f {dir}/operator.log"));
+    if !args.no_operator {
+        ui.command(&format!("tail -f {dir}/operator.log"));
+    }
     let faults = world.faults_address();
     ui.say("To break something (all faults: docs/sandbox-faults.md):");
     ui.command(&format!(
@@ -195,7 +202,7 @@ async fn stay(
     if args.demo {
         let operator =
             operator.as_mut().context("--demo needs the operator: drop --no-operator")?;
-        demo::run(world, operator, ui).await?;
+        return demo::run(world, operator, ui).await;
     }
     let mut check = tokio::time::interval(CHECK);
     loop {

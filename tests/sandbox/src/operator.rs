@@ -52,6 +52,18 @@ impl Supervised {
         &mut self.process
     }
 
+    /// The program that runs.
+    pub(crate) fn binary(&self) -> &std::path::Path {
+        &self.config.binary
+    }
+
+    /// Starts it again at once, after it was killed on purpose.
+    pub(crate) async fn start_again(&mut self) -> Result<()> {
+        (self.process, self.address) = spawn(&self.config).await?;
+        (self.begun, self.start_again) = (Instant::now(), None);
+        Ok(())
+    }
+
     /// Where its health and metrics are.
     pub(crate) fn address(&self) -> &str {
         &self.address
