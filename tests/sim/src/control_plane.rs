@@ -112,7 +112,8 @@ impl Default for Options {
     }
 }
 
-/// A running control plane. Dropping it kills its processes; [`stop`](Self::stop) ends them in order.
+/// A running control plane. Dropping it kills its processes; [`stop`](Self::stop)
+/// ends them in order.
 pub struct ControlPlane {
     etcd: Guarded,
     api_server: Guarded,

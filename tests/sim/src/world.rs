@@ -157,6 +157,12 @@ impl World {
         Ok(Self { control_plane: plane, kubelet, faults, fault_server, calls, time_scale, folder })
     }
 
+    /// Fails if a world could not be started in `dir` now: another one runs
+    /// there, or it holds something else.
+    pub fn check_dir(dir: &Path) -> Result<(), WorldError> {
+        Folder::check(dir)
+    }
+
     /// Applies every CustomResourceDefinition in `*.yaml` of a folder and waits
     /// until each is served. Returns how many there were; none when there is no
     /// such folder.

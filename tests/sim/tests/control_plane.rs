@@ -60,7 +60,8 @@ impl Test {
         }});
         test.create::<Service>(test.api(), service).await?;
         test.create_secret("credentials").await?;
-        let script = json!({"metadata": {"name": "entry"}, "data": {"entrypoint.sh": "exec /entrypoint.sh"}});
+        let data = json!({"entrypoint.sh": "exec /entrypoint.sh"});
+        let script = json!({"metadata": {"name": "entry"}, "data": data});
         test.create::<ConfigMap>(test.api(), script).await?;
         test.create::<StatefulSet>(test.api(), stateful_set("cache", 3, IMAGE, "credentials"))
             .await?;

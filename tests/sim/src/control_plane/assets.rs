@@ -192,10 +192,20 @@ async fn lock(path: &Path, progress: &Progress) -> Result<File, AssetsError> {
     let file = File::create(path).map_err(file_error(path))?;
     let what = "waiting for another build of the control plane".to_owned();
     let begun = Instant::now();
+    let mut told = false;
     loop {
         match file.try_lock() {
-            Ok(()) => return Ok(file),
+            Ok(()) => {
+                if told {
+                    progress.report(Step::Finished { what, elapsed: begun.elapsed() });
+                }
+                return Ok(file);
+            }
             Err(fs::TryLockError::WouldBlock) => {
+                if !told {
+                    progress.report(Step::Started { what: what.clone() });
+                    told = true;
+                }
                 let (elapsed, detail) = (begun.elapsed(), String::new());
                 progress.report(Step::Running { what: what.clone(), elapsed, detail });
                 tokio::time::sleep(Duration::from_millis(500)).await;
@@ -242,7 +252,8 @@ async fn build(module: &Path, output: &Path, progress: &Progress) -> Result<(), 
             _ = tick.tick() => {
                 let last = tail.last().map(String::as_str).unwrap_or_default();
                 let detail = format!("{packages} packages, {last}");
-                progress.report(Step::Running { what: what.clone(), elapsed: begun.elapsed(), detail });
+                let (what, elapsed) = (what.clone(), begun.elapsed());
+                progress.report(Step::Running { what, elapsed, detail });
             }
         }
     }

@@ -216,7 +216,8 @@ mod tests {
     #[test]
     fn references_fields_and_earlier_variables_are_resolved() {
         let env = json!([
-            {"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "password"}}},
+            {"name": "PASSWORD",
+             "valueFrom": {"secretKeyRef": {"name": "keys", "key": "password"}}},
             {"name": "ME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
             {"name": "APP", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['app']"}}},
             {"name": "URL", "value": "https://$(ME):9445/$(P_MODE)/$(LATER)/$$(ME)"},
@@ -234,7 +235,10 @@ mod tests {
         let error = |env: Value, from: Value| {
             environment(&container(env, from), &facts(), &sources()).unwrap_err().0
         };
-        let key = |kind: &str, name: &str, key: &str| json!([{"name": "A", "valueFrom": {kind: {"name": name, "key": key}}}]);
+        let key = |kind: &str, name: &str, key: &str| {
+            let reference = json!({"name": name, "key": key});
+            json!([{"name": "A", "valueFrom": {kind: reference}}])
+        };
         assert_eq!(error(key("secretKeyRef", "none", "k"), json!([])), "secret \"none\" not found");
         assert_eq!(
             error(key("configMapKeyRef", "settings", "k"), json!([])),

@@ -327,7 +327,8 @@ impl Teller {
                 Ok(Some(answer)) => live = newer(live, Arc::new(answer)),
                 Ok(None) => {}
                 Err(error) => {
-                    tracing::debug!(%error, pod = self.context.facts.name, "a status was not taken");
+                    let pod = &self.context.facts.name;
+                    tracing::debug!(%error, pod, "a status was not taken");
                     wait = RETRY;
                 }
             }

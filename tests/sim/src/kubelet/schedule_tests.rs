@@ -7,7 +7,8 @@ fn nodes(count: usize) -> Vec<Arc<Node>> {
 }
 
 fn node(name: &str, spec: Value) -> Arc<Node> {
-    let labels = json!({"kubernetes.io/hostname": name, "disk": if name == "node-2" { "fast" } else { "slow" }});
+    let disk = if name == "node-2" { "fast" } else { "slow" };
+    let labels = json!({"kubernetes.io/hostname": name, "disk": disk});
     let node = json!({"metadata": {"name": name, "labels": labels}, "spec": spec});
     Arc::new(serde_json::from_value(node).unwrap())
 }
@@ -20,7 +21,8 @@ fn pod(name: &str, spec: Value) -> Arc<Pod> {
 }
 
 fn term() -> Value {
-    json!({"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": "cache"}}})
+    let selector = json!({"matchLabels": {"app": "cache"}});
+    json!({"topologyKey": "kubernetes.io/hostname", "labelSelector": selector})
 }
 
 fn required_anti() -> Value {

@@ -40,33 +40,11 @@ impl Folder {
     /// Takes the directory, makes it if need be, ends what a killed former
     /// world left running in it, and removes what that world stored.
     pub(super) async fn take(dir: &Path) -> Result<Self, WorldError> {
-        fs::create_dir_all(dir).map_err(file_error(dir))?;
-        let path = dir.canonicalize().map_err(file_error(dir))?;
-        let mark = path.join(MARK);
-        if !mark.exists() && !is_empty(&path)? {
-            return Err(WorldError::NotOurs { dir: path });
-        }
-        let mut options = File::options();
-        let mut lock = options
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(&mark)
-            .map_err(file_error(&mark))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut pid = String::new();
-                let _ = lock.read_to_string(&mut pid);
-                return Err(WorldError::Busy { dir: path, pid: pid.trim().to_owned() });
-            }
-            Err(TryLockError::Error(source)) => return Err(file_error(&mark)(source)),
-        }
+        let (path, mut lock) = lock(dir)?;
         lock.set_len(0)
             .and_then(|()| lock.rewind())
             .and_then(|()| writeln!(lock, "{}", std::process::id()))
-            .map_err(file_error(&mark))?;
+            .map_err(file_error(&path))?;
         end_leftovers(&path).await?;
         for name in CONTENT {
             remove(&path.join(name))?;
@@ -77,9 +55,41 @@ impl Folder {
         Ok(Self { path, _lock: lock })
     }
 
+    /// Fails if the directory cannot be taken now. Cheap: for those who have
+    /// long work to do before they take it.
+    pub(super) fn check(dir: &Path) -> Result<(), WorldError> {
+        if dir.exists() { lock(dir).map(drop) } else { Ok(()) }
+    }
+
     /// The directory, absolute.
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+/// Locks the directory, made if need be.
+fn lock(dir: &Path) -> Result<(PathBuf, File), WorldError> {
+    fs::create_dir_all(dir).map_err(file_error(dir))?;
+    let path = dir.canonicalize().map_err(file_error(dir))?;
+    let mark = path.join(MARK);
+    if !mark.exists() && !is_empty(&path)? {
+        return Err(WorldError::NotOurs { dir: path });
+    }
+    let mut lock = File::options()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(&mark)
+        .map_err(file_error(&mark))?;
+    match lock.try_lock() {
+        Ok(()) => Ok((path, lock)),
+        Err(TryLockError::WouldBlock) => {
+            let mut pid = String::new();
+            let _ = lock.read_to_string(&mut pid);
+            Err(WorldError::Busy { dir: path, pid: pid.trim().to_owned() })
+        }
+        Err(TryLockError::Error(source)) => Err(file_error(&mark)(source)),
     }
 }
 
