@@ -487,3 +487,22 @@ fn the_sample_entrypoint_is_a_script_that_bash_can_read() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+#[test]
+fn the_document_names_every_field_of_every_spec() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/custom-resources.md");
+    let text = fs::read_to_string(path).unwrap();
+    let words: BTreeSet<_> = text.split(|c: char| !c.is_ascii_alphanumeric()).collect();
+    for definition in crd::all() {
+        for part in ["spec", "status"] {
+            let schema = &schema_of(&definition)["properties"][part];
+            for name in schema["properties"].as_object().unwrap().keys() {
+                assert!(
+                    words.contains(name.as_str()),
+                    "{}.{part}.{name}",
+                    definition.spec.names.kind
+                );
+            }
+        }
+    }
+}
