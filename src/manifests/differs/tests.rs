@@ -69,7 +69,9 @@ fn quantities_of_other_amounts_count() {
 fn lists_with_a_key_are_compared_by_key() {
     let desired = json!({"env": [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]});
     let moved = json!({"env": [
-        {"name": "injected", "value": "x"}, {"name": "B", "value": "2"}, {"name": "A", "value": "1"},
+        {"name": "injected", "value": "x"},
+        {"name": "B", "value": "2"},
+        {"name": "A", "value": "1"},
     ]});
     assert!(!differs(&desired, &moved));
     let missing = json!({"env": [{"name": "A", "value": "1"}]});
