@@ -122,12 +122,15 @@ impl Report {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Stable {
     set: Option<(String, u32)>,
-    pods: Vec<(Ordinal, Incarnation, Option<String>, bool, bool)>,
+    pods: Vec<StablePod>,
     claims: Vec<(Ordinal, String, bool)>,
-    views: Vec<(Ordinal, Incarnation, Option<StableView>, Option<BTreeSet<StableTask>>)>,
+    views: Vec<StableReport>,
     grids: Option<Vec<(String, String)>>,
 }
 
+/// Process, address, whether it runs, whether it is ending.
+type StablePod = (Ordinal, Incarnation, Option<String>, bool, bool);
+type StableReport = (Ordinal, Incarnation, Option<StableView>, Option<BTreeSet<StableTask>>);
 type StableView = (String, bool, Vec<(String, Option<String>, String)>);
 type StableTask = (u64, Option<String>, String);
 

@@ -158,7 +158,7 @@ pub async fn objects(
         pods: pods
             .items
             .iter()
-            .map(|pod| facts::pod(pod))
+            .map(facts::pod)
             .filter_map(|pod| Some((manifests::ordinal_of(name, &pod.name)?, pod)))
             .collect(),
         claims: claims

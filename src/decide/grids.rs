@@ -44,29 +44,32 @@ impl Task {
     }
 }
 
-/// What the grid needs, by what is seen; none when nothing. `Err` holds a record that only states
-/// that the grid is as wanted already.
-fn needs(inputs: Inputs<'_>, uid: &str, grid: &WantedGrid) -> Result<Option<Task>, Event> {
-    let Some(Answer::Known(live)) = &inputs.seen.grids else { return Ok(None) };
+/// What a grid needs, by what is seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Need {
+    /// Nothing, or it cannot be seen.
+    Nothing,
+    /// An operation.
+    Work(Task),
+    /// Only a record: it is as wanted already.
+    Adoption,
+}
+
+fn needs(inputs: Inputs<'_>, uid: &str, grid: &WantedGrid) -> Need {
+    let Some(Answer::Known(live)) = &inputs.seen.grids else { return Need::Nothing };
     let recorded = inputs.state.grids.get(uid);
     let live = live.get(&grid.name);
     if grid.deleting {
         let ours = recorded.is_some() && grid.delete_grid;
-        return Ok((ours && live.is_some()).then_some(Task::Delete));
+        return if ours && live.is_some() { Need::Work(Task::Delete) } else { Need::Nothing };
     }
-    let Some(live) = live else { return Ok(Some(Task::Create)) };
+    let Some(live) = live else { return Need::Work(Task::Create) };
     let as_recorded = recorded.is_some_and(|recorded| recorded.digest == grid.digest);
     if !has_fields(live, &grid.fields) {
-        return Ok((!as_recorded || grid.correct_drift).then_some(Task::Update));
+        let update = !as_recorded || grid.correct_drift;
+        return if update { Need::Work(Task::Update) } else { Need::Nothing };
     }
-    if as_recorded {
-        return Ok(None);
-    }
-    Err(Event::GridAdopted {
-        grid_uid: uid.to_owned(),
-        name: grid.name.clone(),
-        digest: grid.digest.clone(),
-    })
+    if as_recorded { Need::Nothing } else { Need::Adoption }
 }
 
 fn goal_of(uid: &str, grid: &WantedGrid) -> Goal {
@@ -81,9 +84,15 @@ fn begin(inputs: Inputs<'_>) -> Decision {
     }
     for (uid, grid) in &wanted.grids {
         let task = match needs(inputs, uid, grid) {
-            Ok(None) => continue,
-            Ok(Some(task)) => task,
-            Err(event) => return Decision::Record(vec![event]),
+            Need::Nothing => continue,
+            Need::Work(task) => task,
+            Need::Adoption => {
+                return Decision::Record(vec![Event::GridAdopted {
+                    grid_uid: uid.clone(),
+                    name: grid.name.clone(),
+                    digest: grid.digest.clone(),
+                }]);
+            }
         };
         let goal = goal_of(uid, grid);
         // What the group refused is not asked again until the spec asks for something else.
@@ -108,7 +117,7 @@ pub fn is_settled(inputs: Inputs<'_>, uid: &str, grid: &WantedGrid) -> bool {
     });
     let kept = grid.deleting && !(grid.delete_grid && inputs.state.grids.contains_key(uid));
     let seen = matches!(inputs.seen.grids, Some(Answer::Known(_)));
-    !working && (kept || seen && matches!(needs(inputs, uid, grid), Ok(None)))
+    !working && (kept || seen && needs(inputs, uid, grid) == Need::Nothing)
 }
 
 /// Why the group refused what is wanted of this grid now, if it did.
@@ -144,8 +153,8 @@ fn proceed(inputs: Inputs<'_>, operation: &Operation) -> Decision {
         return Decision::wait(Reason::GroupUnreachable, "no member tells the grids just now");
     }
     let task = match needs(inputs, grid_uid, grid) {
-        Ok(None) | Err(_) => return ended(End::Succeeded),
-        Ok(Some(task)) => task,
+        Need::Nothing | Need::Adoption => return ended(End::Succeeded),
+        Need::Work(task) => task,
     };
     if task.kind() != operation.kind {
         return ended(End::Superseded { by: format!("grid {name} is otherwise now") });

@@ -64,11 +64,6 @@ impl Supervised {
         Ok(())
     }
 
-    /// Where its health and metrics are.
-    pub(crate) fn address(&self) -> &str {
-        &self.address
-    }
-
     async fn wait_until_ready(&mut self) -> Result<bool> {
         let client = reqwest::Client::builder()
             .no_proxy()
