@@ -73,6 +73,8 @@ pub struct Call {
     pub parameters: BTreeMap<String, Value>,
     /// The task's description as the caller gave it.
     pub description: String,
+    /// The caller's header `x-request-id`; empty where there is none.
+    pub key: String,
     /// The HTTP status that was sent; 0 when the connection ended without an answer.
     pub status: u16,
     /// What came of it, one stable snake_case word; `none` for a read or a refusal.
@@ -94,6 +96,7 @@ impl Default for Call {
             command: String::new(),
             parameters: BTreeMap::new(),
             description: String::new(),
+            key: String::new(),
             status: 0,
             effect: "none".to_owned(),
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
-use axum::http::{HeaderMap, Response, header};
+use axum::http::{HeaderMap, HeaderName, Response, header};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
@@ -14,6 +14,9 @@ use super::wire::{Answer, Content};
 use super::{ADMIN_PORT, Member};
 use crate::calls::Call;
 use crate::faults::{FaultKind, Garbage, Moment, Occasion};
+
+/// Carries the caller's idempotency key; Liberty writes it to its access log.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What a member takes from outside, and from another member.
 const LONGEST_BODY: usize = 8 << 20;
@@ -36,6 +39,8 @@ pub(super) struct Request {
     pub(super) body: Bytes,
     /// The task's command; empty where there is none.
     pub(super) command: String,
+    /// The header `x-request-id`; empty where there is none.
+    key: String,
     /// What the call log shows of the body.
     shown: Shown,
 }
@@ -60,6 +65,7 @@ impl Request {
             command: self.command.clone(),
             parameters: self.shown.parameters.clone(),
             description: self.shown.description.clone(),
+            key: self.key.clone(),
             status,
             effect: effect.to_owned(),
             ..Call::default()
@@ -79,7 +85,7 @@ pub(super) async fn serve(
         let body = to_bytes(body, LONGEST_PEER_BODY).await.map_err(|_| Dropped)?;
         return serve_peer(member, &parts.headers, &path, &body).await;
     }
-    let text = |name| Some(parts.headers.get(name)?.to_str().ok()?.to_owned());
+    let text = |name: HeaderName| Some(parts.headers.get(name)?.to_str().ok()?.to_owned());
     let body = to_bytes(body, LONGEST_BODY).await.map_err(|_| Dropped)?;
     let parsed = if port == ADMIN_PORT { serde_json::from_slice(&body).ok() } else { None };
     let parsed: Value = parsed.unwrap_or(Value::Null);
@@ -90,6 +96,7 @@ pub(super) async fn serve(
         authorization: text(header::AUTHORIZATION),
         content_type: text(header::CONTENT_TYPE),
         command: parsed["command"].as_str().unwrap_or_default().to_owned(),
+        key: text(REQUEST_ID).unwrap_or_default(),
         shown: shown(&parsed),
         path,
         body,
@@ -117,7 +124,7 @@ async fn serve_peer(
     body: &[u8],
 ) -> Result<Response<Body>, Dropped> {
     let named = Occasion { method: "POST", path, ..Occasion::default() };
-    if member.has_fault(Occasion::default(), |kind| *kind == FaultKind::Hang) {
+    if member.hangs_for_all() {
         member.wait_while_hanging().await;
         return Err(Dropped);
     }
@@ -126,8 +133,13 @@ async fn serve_peer(
     }
     let token = headers.get(TOKEN_HEADER).and_then(|token| token.to_str().ok()).unwrap_or("");
     let reply = match serde_json::from_slice::<PeerCall>(body) {
-        Ok(call) => Arc::clone(&member).answer_peer(token, call).await,
+        // A question that is held open ends when the member begins to hang.
+        Ok(call) => tokio::select! {
+            reply = Arc::clone(&member).answer_peer(token, call) => reply,
+            () = member.wait_until_hanging() => return Err(Dropped),
+        },
         Err(error) => {
+            tracing::error!(path, %error, "another member's call cannot be read");
             PeerReply::Refused { refusal: Refusal::Invalid(format!("not a call: {error}")) }
         }
     };
@@ -261,6 +273,20 @@ impl Member {
                 return;
             }
         }
+    }
+
+    async fn wait_until_hanging(&self) {
+        let mut changes = self.config.faults.changes();
+        while !self.hangs_for_all() {
+            if changes.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Whether a fault without a filter makes the whole member hang.
+    fn hangs_for_all(&self) -> bool {
+        self.has_fault(Occasion::default(), |kind| *kind == FaultKind::Hang)
     }
 
     /// Whether any fault makes the member hang.
