@@ -1,0 +1,207 @@
+//! What a scenario can do and see: its namespace, its operator, the API, the members, the journal.
+
+mod history;
+mod members;
+mod objects;
+mod operator;
+pub mod records;
+mod waiting;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{Api, DeleteParams, ObjectMeta, PostParams};
+use serde_json::{Value, json};
+use xsld_sim::calls::{self, Call};
+use xsld_sim::world::OperatorProcess;
+
+pub use self::history::{Change, History};
+pub use self::objects::{Kind, condition, is_true};
+pub use self::operator::OperatorOptions;
+pub use self::waiting::Seen;
+use crate::Result;
+use crate::stage::Stage;
+
+/// The image of every member unless a scenario says otherwise.
+pub const IMAGE: &str = "ibmcom/xsld:8613";
+
+/// One scenario's part of the world.
+pub struct Context {
+    /// The shared world.
+    pub stage: Arc<Stage>,
+    /// The scenario's name.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its folder: journal, log, and what is written when it fails.
+    pub dir: PathBuf,
+    /// The password of its caches.
+    pub password: String,
+    /// The secret key of its caches.
+    pub secret_key: String,
+    /// Every change of the objects that matter, as they were seen.
+    pub history: History,
+    operator: tokio::sync::Mutex<Option<OperatorProcess>>,
+    may_end: Mutex<bool>,
+    allowed: Mutex<Allowed>,
+}
+
+/// What a scenario itself did that would otherwise count as a fault of the operator.
+#[derive(Clone, Debug, Default)]
+pub struct Allowed {
+    /// Claims that the scenario deleted, by UID.
+    pub deleted_claims: Vec<String>,
+    /// Pods that another task than the operator's was started on.
+    pub foreign_tasks: bool,
+    /// Somebody else than the operator lowered the replicas.
+    pub scaled_by_hand: bool,
+}
+
+impl Context {
+    /// Makes the namespace and begins to watch it.
+    pub(crate) async fn open(stage: Arc<Stage>, name: &str, number: usize) -> Result<Self> {
+        let namespace = namespace_name(name, number);
+        let dir = stage.runs.join(&namespace);
+        std::fs::create_dir_all(&dir)?;
+        let api: Api<Namespace> = Api::all(stage.world.client());
+        let metadata = ObjectMeta { name: Some(namespace.clone()), ..ObjectMeta::default() };
+        let object = Namespace { metadata, ..Namespace::default() };
+        api.create(&PostParams::default(), &object).await?;
+        let history = History::begin(&stage.world.client(), &namespace);
+        Ok(Self {
+            // Canaries: nothing else in the world has these texts in it.
+            password: format!("Canary-Pw-{number}-9f3c!"),
+            secret_key: format!("Canary-Key-{number}-7b1e!"),
+            stage,
+            name: name.to_owned(),
+            namespace,
+            dir,
+            history,
+            operator: tokio::sync::Mutex::new(None),
+            may_end: Mutex::new(false),
+            allowed: Mutex::default(),
+        })
+    }
+
+    /// Ends what runs for this scenario. The folder stays when `keep` says so.
+    pub(crate) async fn close(&self, keep: bool) {
+        if let Some(mut operator) = self.operator.lock().await.take() {
+            let _ = operator.kill().await;
+        }
+        self.history.end();
+        let _ = self.strip_finalizers().await;
+        let api: Api<Namespace> = Api::all(self.client());
+        let _ = api.delete(&self.namespace, &DeleteParams::background()).await;
+        let _ = self.end_pods().await;
+        if !keep {
+            let _ = std::fs::remove_dir_all(&self.dir);
+        }
+    }
+
+    async fn strip_finalizers(&self) -> Result {
+        for kind in [Kind::Cache, Kind::Grid, Kind::Template] {
+            for object in self.list(kind).await? {
+                let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+                let none = json!({"metadata": {"finalizers": []}});
+                let _ = self.patch(kind, &name, none).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Nobody waits for the grace of pods that nobody asks anything any more.
+    async fn end_pods(&self) -> Result {
+        for kind in [Kind::StatefulSet, Kind::Pod] {
+            let at_once = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
+            let listed = Default::default();
+            self.api(kind).delete_collection(&at_once, &listed).await?;
+        }
+        Ok(())
+    }
+
+    /// The administrator's client.
+    pub fn client(&self) -> kube::Client {
+        self.stage.world.client()
+    }
+
+    /// What the members of this namespace were asked, and what came of it, oldest first.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn calls(&self) -> Result<Vec<Call>> {
+        let mut all = calls::read(self.stage.world.calls().path())?;
+        all.retain(|call| call.namespace == self.namespace);
+        Ok(all)
+    }
+
+    /// How many calls or effects with this word there were about a member (any, when empty).
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn count(&self, effect: &str, member: &str) -> Result<usize> {
+        let about = |call: &Call| member.is_empty() || member_of(call) == member;
+        let calls = self.calls()?;
+        Ok(calls.iter().filter(|call| call.effect == effect && about(call)).count())
+    }
+
+    /// Sets a fault of a pod, over the world's fault interface.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn fault(&self, pod: &str, fault: Value) -> Result {
+        let url = self.fault_url(pod);
+        let answer = self.stage.http.post(url).body(fault.to_string()).send().await?;
+        let (status, text) = (answer.status(), answer.text().await?);
+        anyhow::ensure!(status.is_success(), "the fault {fault} was refused: {text}");
+        Ok(())
+    }
+
+    /// The faults of a pod, with what is left of their counts.
+    ///
+    /// # Errors
+    /// When the interface does not answer.
+    pub async fn faults(&self, pod: &str) -> Result<Vec<Value>> {
+        Ok(self.stage.http.get(self.fault_url(pod)).send().await?.json().await?)
+    }
+
+    /// Clears the faults of a pod.
+    ///
+    /// # Errors
+    /// When the interface does not answer.
+    pub async fn clear_faults(&self, pod: &str) -> Result {
+        self.stage.http.delete(self.fault_url(pod)).send().await?.error_for_status()?;
+        Ok(())
+    }
+
+    fn fault_url(&self, pod: &str) -> String {
+        let address = self.stage.world.faults_address();
+        format!("http://{address}/members/{}/{pod}", self.namespace)
+    }
+
+    /// Says what the scenario itself does that must not count as a fault of the operator.
+    pub fn allow(&self, change: impl FnOnce(&mut Allowed)) {
+        change(&mut self.allowed.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// What the scenario itself did.
+    pub fn allowed(&self) -> Allowed {
+        self.allowed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The member that a call or an effect is about.
+pub fn member_of(call: &Call) -> &str {
+    call.parameters.get("memberName").and_then(Value::as_str).unwrap_or(&call.member)
+}
+
+/// A name that says which scenario it is, unique in the run and short enough for host names.
+fn namespace_name(name: &str, number: usize) -> String {
+    let word = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+    let mut text: String = name.chars().map(word).collect();
+    while text.contains("--") {
+        text = text.replace("--", "-");
+    }
+    text.truncate(44);
+    format!("s{number}-{}", text.trim_matches('-'))
+}

@@ -1,0 +1,14 @@
+//! What happens. Each scenario's name is its promise.
+
+mod bootstrap;
+mod scale;
+
+use crate::Scenario;
+
+/// All scenarios, the long ones first, so that none is left running alone at the end.
+pub fn all() -> Vec<Scenario> {
+    let mut all = Vec::new();
+    all.extend(scale::scenarios());
+    all.extend(bootstrap::scenarios());
+    all
+}
