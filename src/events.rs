@@ -162,4 +162,6 @@ fn cut(text: &str, bytes: usize) -> String {
 }
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;

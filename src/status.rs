@@ -155,7 +155,8 @@ fn image(inputs: &CacheInputs<'_>) -> Option<ImageStatus> {
     })
 }
 
-/// Times in objects have whole seconds: with more, a status would differ from itself once read back.
+/// Times in objects have whole seconds: with more, a status would differ from itself once it is
+/// read back.
 fn whole_seconds(time: Timestamp) -> Time {
     Time(Timestamp::from_second(time.as_second()).unwrap_or(time))
 }

@@ -125,7 +125,7 @@ fn reachable(facts: &Facts<'_>) -> Verdict {
         }
         Some(told) => {
             let message = format!(
-                "{} answers with its last known copy of the group, because the primary does not answer",
+                "{} answers with its last known copy, because the primary does not answer",
                 told.by
             );
             return Verdict::yes(Reason::MemberUnreachable, message);
@@ -281,7 +281,7 @@ fn catalogs_wait(facts: &Facts<'_>) -> Option<String> {
         known.is_some_and(|catalog| catalog != wants)
     })?;
     Some(format!(
-        "spec.catalogs is {catalogs}, which applies to members that join later; otherwise now: {differ}"
+        "spec.catalogs is {catalogs}, which applies to later joins; otherwise now: {differ}"
     ))
 }
 

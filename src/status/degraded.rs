@@ -70,6 +70,10 @@ pub(super) fn unseen(facts: &Facts<'_>) -> Why {
     if let Some(why) = refused(facts).or_else(|| untrusted(facts)) {
         return why;
     }
+    if facts.deleting {
+        let why = "the XsldCache is being deleted and no member answers for the group any more";
+        return (Reason::Deleting, why.to_owned());
+    }
     let silent = facts.members.iter().filter(|member| member.recorded.is_some());
     let silent = names(silent.map(|member| member.name.as_str()));
     (Reason::GroupUnreachable, format!("no member answers for the group: {silent}"))
@@ -153,9 +157,8 @@ fn lost(facts: &Facts<'_>) -> Option<Why> {
 
 fn untrusted(facts: &Facts<'_>) -> Option<Why> {
     let told = named(facts, |member| member.is_untrusted())?;
-    let message = format!(
-        "another certificate than the pinned one is shown by {told}, which is therefore not spoken to"
-    );
+    let message =
+        format!("another certificate than the pinned one is shown by {told}: not spoken to");
     Some((Reason::CertificateChanged, message))
 }
 

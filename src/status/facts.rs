@@ -167,8 +167,12 @@ impl<'a> Facts<'a> {
 
     fn online(&self, member: &Member<'_>) -> MemberOnline {
         let Some(told) = self.told else {
+            // Whoever does not run is not Online, whatever the group would say.
+            let runs = member.pod.is_some_and(|pod| pod.running);
+            let is_away = self.inputs.seen.is_some() && !runs;
             return match self.group {
                 Group::NotFormed => MemberOnline::False,
+                Group::Formed if is_away => MemberOnline::False,
                 Group::Formed | Group::Unclear => MemberOnline::Unknown,
             };
         };
@@ -229,7 +233,9 @@ impl<'a> Facts<'a> {
 
     /// How many members are Online; none when that cannot be seen.
     pub(super) fn online_count(&self) -> Option<i32> {
-        if self.told.is_none() && self.group != Group::NotFormed {
+        let unseen = self.members.iter().any(|member| member.online == MemberOnline::Unknown);
+        let blind = self.inputs.seen.is_none() || self.group == Group::Unclear;
+        if self.told.is_none() && (unseen || blind) {
             return None;
         }
         let online = self.members.iter().filter(|member| member.online == MemberOnline::True);

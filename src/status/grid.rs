@@ -353,3 +353,6 @@ fn journal(inputs: &GridInputs<'_>, grid: &Grid<'_>) -> Option<JournalStatus> {
         _ => Some(operation::journal(head, inputs.journal_id)),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,16 +2,15 @@
 
 use std::time::Duration;
 
-use kube::api::{Api, Patch, PatchParams};
-use kube::core::NamespaceResourceScope;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use kube::{Client, Resource};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::json;
+use tracing::debug;
 
 use crate::crd::{ConditionType, DataGrid, DataGridStatus, XsldCache, XsldCacheStatus};
 use crate::manifests::FIELD_MANAGER;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 /// Why a status could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -77,18 +76,14 @@ pub async fn publish_grid(
     publish(client, object, status, timeout).await
 }
 
-async fn publish<K, S>(
+async fn publish<K>(
     client: &Client,
     object: &K,
-    status: &S,
+    status: &impl Serialize,
     timeout: Duration,
 ) -> Result<bool, Error>
 where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-        + Clone
-        + DeserializeOwned
-        + std::fmt::Debug,
-    S: Serialize,
+    K: Resource<DynamicType = ()>,
 {
     let meta = object.meta();
     let name = meta.name.as_deref().unwrap_or_default();
@@ -100,7 +95,9 @@ where
         "metadata": { "name": name, "namespace": namespace, "uid": meta.uid },
         "status": status,
     });
-    let api: Api<K> = Api::namespaced(client.clone(), namespace);
+    // The answer is not needed, so that it need not be understood as our own type.
+    let resource = ApiResource::erase::<K>(&());
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
     let params = PatchParams::apply(FIELD_MANAGER).force();
     let patch = Patch::Apply(&patch);
     let write = api.patch_status(name, &params, &patch);
@@ -108,6 +105,7 @@ where
     match tokio::time::timeout(timeout, write).await {
         Ok(Ok(_)) => Ok(true),
         Ok(Err(kube::Error::Api(answer))) if answer.is_not_found() || answer.is_conflict() => {
+            debug!(object = told(), "the object is gone or another one: its status is left alone");
             Ok(false)
         }
         Ok(Err(source)) => Err(Error::Api { object: told(), source: Box::new(source) }),
