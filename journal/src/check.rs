@@ -466,3 +466,6 @@ pub(crate) fn told_of(event: &Event) -> Option<(StepKey, bool)> {
         | Event::CacheClosed { .. } => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,7 @@ use crate::store::Append;
 use crate::store::ledger::{Entry, Ledger};
 
 pub(crate) mod every;
+pub(crate) mod histories;
 
 /// An id that is the same in every run.
 pub(crate) fn id(number: u128) -> Uuid {

@@ -114,3 +114,6 @@ pub fn verify(store: &dyn Store) -> Result<(), Mismatch> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

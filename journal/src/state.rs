@@ -729,3 +729,6 @@ fn illegal(event: &Event, reason: &str) -> IllegalTransition {
 fn refuse_if(condition: bool, event: &Event, reason: &str) -> Result<(), IllegalTransition> {
     if condition { Err(illegal(event, reason)) } else { Ok(()) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -430,3 +430,6 @@ fn collect_digests(value: &Value, digests: &mut Vec<String>) {
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
+
+#[cfg(test)]
+mod tests;

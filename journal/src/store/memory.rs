@@ -135,3 +135,39 @@ impl Store for MemoryStore {
         self.lock().poisoned.clone()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::{append_to, cache, cache_opened, genesis, id, journal_append};
+
+    fn begun() -> MemoryStore {
+        let store = MemoryStore::new(id(1));
+        store.append(journal_append(0, vec![genesis()])).unwrap();
+        store
+    }
+
+    #[test]
+    fn a_fault_poisons_and_a_restart_finds_what_reached_the_disk() {
+        for (fault, found) in [(Fault::Lost, 1), (Fault::Unacknowledged, 2)] {
+            let store = begun();
+            store.fail_next(fault);
+            let append = append_to(cache(1), 0, None, vec![cache_opened("demo")]);
+            for _ in 0..2 {
+                assert!(store.append(append.clone()).unwrap_err().is_poisoned());
+            }
+            assert_eq!((store.head().seq, store.scan(1).unwrap().len()), (1, 1));
+            assert!(store.poisoned().is_some());
+            let again = MemoryStore::from_entries(id(1), store.entries()).unwrap();
+            assert_eq!((again.head().seq, again.poisoned()), (found, None));
+        }
+    }
+
+    #[test]
+    fn a_clone_is_the_same_journal() {
+        let store = begun();
+        let clone = store.clone();
+        clone.append(append_to(cache(1), 0, None, vec![cache_opened("demo")])).unwrap();
+        assert_eq!(store.head().seq, 2);
+    }
+}
