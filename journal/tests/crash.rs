@@ -1,0 +1,253 @@
+//! Kills a process that appends, again and again, and looks at what the next start finds.
+//!
+//! The process is this test binary itself: with [`DIR_VARIABLE`] set, `child_appends` opens the
+//! journal of that directory, appends from several threads until it is killed, and prints a line
+//! for every acknowledged append.
+
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the finding")]
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+use xsld_journal::check::check_dir;
+use xsld_journal::event::{
+    Cause, End, Event, Goal, OperationId, OperationKind, Step, StepKey, Text,
+};
+use xsld_journal::record::{Epoch, Record, StreamId, text_for_event};
+use xsld_journal::replay;
+use xsld_journal::store::{Append, OpenError, OpenOptions, SledStore, Store, open};
+
+const DIR_VARIABLE: &str = "XSLD_JOURNAL_CRASH_TEST_DIR";
+const KILLS: u64 = 100;
+const WRITERS: u128 = 4;
+const JOURNAL: Uuid = Uuid::from_u128(1);
+
+/// Numbers that look random and are the same in every run.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963);
+        (self.0 >> 33) % limit
+    }
+}
+
+fn options(dir: &Path) -> OpenOptions {
+    OpenOptions { dir: dir.to_owned(), journal_id: JOURNAL }
+}
+
+/// Not a test of its own: the process that is killed.
+#[test]
+fn child_appends() {
+    let Some(dir) = std::env::var_os(DIR_VARIABLE) else { return };
+    let (store, _) = open(&options(Path::new(&dir))).unwrap();
+    let store = Arc::new(store);
+    begin_term(&store);
+    say("open");
+    std::thread::scope(|scope| {
+        for writer in 0..WRITERS {
+            let store = Arc::clone(&store);
+            scope.spawn(move || (0..).for_each(|_| run_operation(&store, writer)));
+        }
+    });
+}
+
+fn say(text: &str) {
+    // Beside the test harness's own output, and at once.
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{text}").and_then(|()| stdout.flush()).unwrap();
+}
+
+fn begin_term(store: &SledStore) {
+    let head = store.stream_head(StreamId::JOURNAL).map_or(0, |head| head.stream_seq);
+    let mut events = vec![Event::EpochBegun { holder: "test".into() }];
+    if head == 0 {
+        events.insert(0, Event::Genesis { namespace_uid: "namespace".into() });
+    }
+    let epoch = Epoch(store.log_state().epoch + 1);
+    append(store, StreamId::JOURNAL, epoch, None, events, vec![]);
+}
+
+/// One whole operation on the writer's own stream, whatever the last process left open there.
+fn run_operation(store: &SledStore, writer: u128) {
+    let stream = StreamId(Uuid::from_u128(0x100 + writer));
+    let epoch = store.head().epoch;
+    let act = |operation, events, blobs| append(store, stream, epoch, operation, events, blobs);
+    if store.state(stream).is_none() {
+        let name = format!("cache-{writer}");
+        act(None, vec![Event::CacheOpened { namespace: "test".into(), name }], vec![]);
+    }
+    let state = store.state(stream).unwrap();
+    if let Some(open) = &state.operation {
+        if let Some(step) = &open.step {
+            let evidence = "{}".into();
+            act(Some(open.id), vec![Event::StepVoid { key: step.key, evidence }], vec![]);
+        }
+        act(Some(open.id), vec![Event::OperationEnded { end: End::Succeeded }], vec![]);
+    }
+    let seq = store.stream_head(stream).unwrap().stream_seq;
+    let id = OperationId(Uuid::from_u128((writer << 64) + u128::from(seq)));
+    let (template, blob) = text_for_event(format!("{seq} ").repeat(700));
+    let step = Step::SetTemplate { digest: seq.to_string(), template };
+    let key = StepKey::of(id, &step.target(), 1);
+    let goal = Goal::Members { size: 3, catalogs: 1 };
+    let cause = Cause { generation: 1, reason: "x".repeat((seq % 700) as usize) };
+    let begun = Event::OperationBegun { kind: OperationKind::ScaleUp, goal, cause };
+    let evidence = String::from("{}");
+    let intended = Event::StepIntended { step, attempt: 1, key, evidence: evidence.clone() };
+    act(Some(id), vec![begun, intended], blob.into_iter().collect());
+    let done = Event::StepSucceeded { key, found_by_probe: false, flagged: None, evidence };
+    act(Some(id), vec![done, Event::OperationEnded { end: End::Succeeded }], vec![]);
+}
+
+fn append(
+    store: &SledStore,
+    stream: StreamId,
+    epoch: Epoch,
+    operation: Option<OperationId>,
+    events: Vec<Event>,
+    blobs: Vec<String>,
+) {
+    let expected = store.stream_head(stream).map_or(0, |head| head.stream_seq);
+    let time_us = 1_767_225_600_000_000;
+    let append = Append { stream, expected, epoch, operation, time_us, events, blobs };
+    let records = store.append(append).unwrap().records;
+    for record in records {
+        say(&format!("ack {} {}", record.seq(), xsld_journal::chain::to_hex(&record.hash)));
+    }
+}
+
+fn start_child(dir: &Path) -> (Child, BufReader<ChildStdout>) {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child_appends", "--nocapture", "--test-threads=1"])
+        .env(DIR_VARIABLE, dir)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let stdout = BufReader::new(child.stdout.take().unwrap());
+    (child, stdout)
+}
+
+/// Reads what the child acknowledges, up to this many appended records.
+fn read_acks(stdout: &mut BufReader<ChildStdout>, limit: u64, acks: &mut BTreeMap<u64, String>) {
+    let mut left = limit;
+    let mut line = String::new();
+    while left > 0 {
+        line.clear();
+        if stdout.read_line(&mut line).unwrap() == 0 {
+            return;
+        }
+        // The last line may have been cut by the kill: then it was not told in full.
+        let Some(rest) = line.strip_suffix('\n').and_then(|line| line.strip_prefix("ack ")) else {
+            continue;
+        };
+        let (seq, hash) = rest.split_once(' ').unwrap();
+        acks.insert(seq.parse().unwrap(), hash.to_owned());
+        left -= 1;
+    }
+}
+
+fn assert_whole(records: &[Record], acks: &BTreeMap<u64, String>, kill: u64) {
+    for (index, record) in records.iter().enumerate() {
+        assert_eq!(record.seq(), index as u64 + 1, "kill {kill}");
+    }
+    assert_eq!(records.last().map_or(0, |record| record.envelope.rest), 0, "kill {kill}");
+    for (seq, hash) in acks {
+        let record = &records[usize::try_from(*seq).unwrap() - 1];
+        let found = xsld_journal::chain::to_hex(&record.hash);
+        assert_eq!(&found, hash, "record {seq} was acknowledged before kill {kill}");
+    }
+}
+
+#[test]
+fn no_acknowledged_record_is_missing_after_a_hundred_kills() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = dir.path().join("journal");
+    let mut numbers = Numbers(20_260_501);
+    let mut acks = BTreeMap::new();
+    let mut unacknowledged = 0;
+    for kill in 0..KILLS {
+        let (mut child, mut stdout) = start_child(&journal);
+        // Now and then it is killed while it opens and heals; else while it appends.
+        if kill % 10 == 9 {
+            std::thread::sleep(Duration::from_millis(numbers.below(60)));
+        } else {
+            read_acks(&mut stdout, 1 + numbers.below(40), &mut acks);
+            for _ in 0..numbers.below(2000) {
+                std::hint::spin_loop();
+            }
+        }
+        child.kill().unwrap();
+        read_acks(&mut stdout, u64::MAX, &mut acks);
+        child.wait().unwrap();
+        let (store, report) = open(&options(&journal)).unwrap();
+        assert_eq!(report.quarantined, None, "kill {kill}");
+        let records = store.scan(1).unwrap();
+        assert_whole(&records, &acks, kill);
+        unacknowledged = records.len() - acks.len();
+        replay::verify(&store).unwrap();
+        drop(store);
+        let report = check_dir(&journal, None).unwrap();
+        assert_eq!(report.worst(), None, "kill {kill}: {:?}", report.findings);
+    }
+    assert!(acks.len() > 1000, "{} records were acknowledged", acks.len());
+    // A record may be there though nobody was told so, but only one append a writer and a kill.
+    let most = (WRITERS as u64 + 1) * 2 * KILLS;
+    assert!((unacknowledged as u64) < most, "{unacknowledged} records nobody was told of");
+    texts_are_there(&journal);
+}
+
+/// The long texts of the records are as durable as the records.
+fn texts_are_there(journal: &Path) {
+    let (store, _) = open(&options(journal)).unwrap();
+    let mut texts = 0;
+    for record in store.scan(1).unwrap() {
+        let Event::StepIntended { step: Step::SetTemplate { template, .. }, .. } = record.event
+        else {
+            continue;
+        };
+        let len = store.text(&template).unwrap().len();
+        if let Text::External { len: told, .. } = template {
+            assert_eq!(len, told as usize);
+            texts += 1;
+        }
+    }
+    assert!(texts > 100, "{texts}");
+}
+
+#[test]
+fn a_second_process_is_refused_while_the_first_one_lives() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = dir.path().join("journal");
+    let (mut child, mut stdout) = start_child(&journal);
+    read_acks(&mut stdout, 10, &mut BTreeMap::new());
+    let refused = open(&options(&journal)).unwrap_err();
+    assert!(
+        matches!(refused, OpenError::Locked { pid: Some(pid), .. } if pid == child.id()),
+        "{refused}"
+    );
+    child.kill().unwrap();
+    child.wait().unwrap();
+    open(&options(&journal)).unwrap();
+}
+
+#[test]
+fn a_journal_that_is_being_written_can_be_checked_at_any_moment() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = dir.path().join("journal");
+    let (mut child, mut stdout) = start_child(&journal);
+    for _ in 0..30 {
+        read_acks(&mut stdout, 10, &mut BTreeMap::new());
+        let report = check_dir(&journal, None).unwrap();
+        assert_eq!(report.worst(), None, "{:?}", report.findings);
+        assert!(report.records > 0);
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
