@@ -52,7 +52,11 @@ fn child_appends() {
     std::thread::scope(|scope| {
         for writer in 0..WRITERS {
             let store = Arc::clone(&store);
-            scope.spawn(move || (0..).for_each(|_| run_operation(&store, writer)));
+            scope.spawn(move || {
+                loop {
+                    run_operation(&store, writer);
+                }
+            });
         }
     });
 }
