@@ -36,15 +36,21 @@ pub struct Context {
     pub namespace: String,
     /// Its folder: journal, log, and what is written when it fails.
     pub dir: PathBuf,
-    /// The password of its caches.
-    pub password: String,
-    /// The secret key of its caches.
-    pub secret_key: String,
     /// Every change of the objects that matter, as they were seen.
     pub history: History,
     operator: tokio::sync::Mutex<Option<OperatorProcess>>,
     may_end: Mutex<bool>,
+    credentials: Mutex<Credentials>,
     allowed: Mutex<Allowed>,
+}
+
+/// What the members of a scenario's caches are protected by.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// Password of `xsadmin`.
+    pub password: String,
+    /// Secret key of the group.
+    pub secret_key: String,
 }
 
 /// What a scenario itself did that would otherwise count as a fault of the operator.
@@ -70,9 +76,6 @@ impl Context {
         api.create(&PostParams::default(), &object).await?;
         let history = History::begin(&stage.world.client(), &namespace);
         Ok(Self {
-            // Canaries: nothing else in the world has these texts in it.
-            password: format!("Canary-Pw-{number}-9f3c!"),
-            secret_key: format!("Canary-Key-{number}-7b1e!"),
             stage,
             name: name.to_owned(),
             namespace,
@@ -80,6 +83,11 @@ impl Context {
             history,
             operator: tokio::sync::Mutex::new(None),
             may_end: Mutex::new(false),
+            // Canaries: nothing else in the world has these texts in it.
+            credentials: Mutex::new(Credentials {
+                password: format!("Canary-Pw-{number}-9f3c!"),
+                secret_key: format!("Canary-Key-{number}-7b1e!"),
+            }),
             allowed: Mutex::default(),
         })
     }
@@ -177,6 +185,17 @@ impl Context {
     fn fault_url(&self, pod: &str) -> String {
         let address = self.stage.world.faults_address();
         format!("http://{address}/members/{}/{pod}", self.namespace)
+    }
+
+    /// The credentials of this scenario's caches.
+    pub fn credentials(&self) -> Credentials {
+        self.credentials.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The caches have other credentials than the scenario's own, as sample objects do.
+    pub fn use_credentials(&self, password: &str, secret_key: &str) {
+        *self.credentials.lock().unwrap_or_else(PoisonError::into_inner) =
+            Credentials { password: password.to_owned(), secret_key: secret_key.to_owned() };
     }
 
     /// Says what the scenario itself does that must not count as a fault of the operator.

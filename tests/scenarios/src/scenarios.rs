@@ -1,6 +1,9 @@
 //! What happens. Each scenario's name is its promise.
 
 mod bootstrap;
+mod claims;
+mod failures;
+mod faults;
 mod scale;
 
 use crate::Scenario;
@@ -8,7 +11,10 @@ use crate::Scenario;
 /// All scenarios, the long ones first, so that none is left running alone at the end.
 pub fn all() -> Vec<Scenario> {
     let mut all = Vec::new();
+    all.extend(failures::scenarios());
+    all.extend(faults::scenarios());
     all.extend(scale::scenarios());
+    all.extend(claims::scenarios());
     all.extend(bootstrap::scenarios());
     all
 }

@@ -58,7 +58,7 @@ impl Stage {
         let root = root.canonicalize().context("the repository is gone")?;
         let folder = profile_folder()?;
         let binary = operator(&root, &folder, &progress).await?;
-        let (world, base) = world(&folder, &binary, &progress).await?;
+        let (world, base, binary) = world(&folder, &binary, &progress).await?;
         let crds = world.apply_crds(&root.join("crds")).await?;
         ensure!(crds > 0, "there are no custom resource definitions in crds/");
         reserve_nodes(&world).await?;
@@ -115,19 +115,31 @@ async fn operator(root: &Path, folder: &Path, progress: &Progress) -> Result<Pat
     Ok(binary)
 }
 
-/// Starts the world in the first folder that no other run uses.
-async fn world(folder: &Path, binary: &Path, progress: &Progress) -> Result<(World, PathBuf)> {
+/// Starts the world in the first folder that no other run uses. The operator's binary is copied
+/// into it: a build that goes on meanwhile must not change what is run.
+async fn world(
+    folder: &Path,
+    binary: &Path,
+    progress: &Progress,
+) -> Result<(World, PathBuf, PathBuf)> {
     let target = folder.parent().context("the target folder has no parent")?;
     let mut busy = String::new();
     for run in 1..=RUNS {
         let base = target.join("scenarios").join(run.to_string());
+        let mine = base.join("bin").join("xsld-operator");
         let mut options = WorldOptions::new(base.join("world"));
         options.time_scale = TIME_SCALE;
         options.nodes = NODES + RESERVED_NODES;
-        options.operator = Some(binary.to_owned());
+        options.operator = Some(mine.clone());
         options.progress = progress.clone();
         match World::start(options).await {
-            Ok(world) => return Ok((world, base)),
+            Ok(world) => {
+                std::fs::create_dir_all(base.join("bin"))?;
+                // What still runs from a former run keeps its own file.
+                let _ = std::fs::remove_file(&mine);
+                std::fs::copy(binary, &mine).context("cannot copy the operator's binary")?;
+                return Ok((world, base, mine));
+            }
             Err(error @ WorldError::Busy { .. }) => busy = error.to_string(),
             Err(error) => return Err(anyhow::Error::new(error).context("there is no world")),
         }

@@ -32,7 +32,7 @@ impl Context {
     pub async fn ask(&self, pod: &str, path: &str) -> Result<Value> {
         let address = self.address(pod).await?;
         let url = format!("https://{address}:{ADMIN}/wxsadmin/v1{path}");
-        let request = self.stage.http.get(url).basic_auth(USER, Some(&self.password));
+        let request = self.stage.http.get(url).basic_auth(USER, Some(self.credentials().password));
         let answer = request.send().await.with_context(|| format!("{pod} does not answer"))?;
         ensure!(answer.status().is_success(), "{pod} answers {} to {path}", answer.status());
         Ok(answer.json().await?)
@@ -45,7 +45,12 @@ impl Context {
     pub async fn post(&self, pod: &str, path: &str, body: Value) -> Result<Value> {
         let address = self.address(pod).await?;
         let url = format!("https://{address}:{ADMIN}/wxsadmin/v1{path}");
-        let request = self.stage.http.post(url).basic_auth(USER, Some(&self.password)).json(&body);
+        let request = self
+            .stage
+            .http
+            .post(url)
+            .basic_auth(USER, Some(self.credentials().password))
+            .json(&body);
         let answer = request.send().await?;
         let status = answer.status();
         ensure!(status.is_success(), "{pod} answers {status}: {}", answer.text().await?);
@@ -59,7 +64,12 @@ impl Context {
     pub async fn put(&self, pod: &str, path: &str, body: Value) -> Result {
         let address = self.address(pod).await?;
         let url = format!("https://{address}:{ADMIN}/wxsadmin/v1{path}");
-        let request = self.stage.http.put(url).basic_auth(USER, Some(&self.password)).json(&body);
+        let request = self
+            .stage
+            .http
+            .put(url)
+            .basic_auth(USER, Some(self.credentials().password))
+            .json(&body);
         let answer = request.send().await?;
         let status = answer.status();
         ensure!(status.is_success(), "{pod} answers {status}: {}", answer.text().await?);
@@ -120,7 +130,7 @@ impl Context {
     /// When the member refuses it.
     pub async fn store(&self, pod: &str, grid: &str, key: &str, value: &str) -> Result {
         let url = self.data_url(pod, grid, key).await?;
-        let request = self.stage.http.post(url).basic_auth(USER, Some(&self.password));
+        let request = self.stage.http.post(url).basic_auth(USER, Some(self.credentials().password));
         let answer = request.body(value.to_owned()).send().await?;
         let status = answer.status();
         ensure!(status.is_success(), "{pod} answers {status}: {}", answer.text().await?);
@@ -133,7 +143,7 @@ impl Context {
     /// When the member does not answer with either.
     pub async fn load(&self, pod: &str, grid: &str, key: &str) -> Result<Option<String>> {
         let url = self.data_url(pod, grid, key).await?;
-        let request = self.stage.http.get(url).basic_auth(USER, Some(&self.password));
+        let request = self.stage.http.get(url).basic_auth(USER, Some(self.credentials().password));
         let answer = request.send().await?;
         match answer.status().as_u16() {
             200 => Ok(Some(answer.text().await?)),

@@ -136,7 +136,11 @@ impl Context {
     /// # Errors
     /// When the API server refuses.
     pub async fn make_credentials(&self) -> Result {
-        let data = json!({"adminPassword": self.password, "secretKey": self.secret_key});
+        let credentials = self.credentials();
+        let data = json!({
+            "adminPassword": credentials.password,
+            "secretKey": credentials.secret_key,
+        });
         let secret = json!({"metadata": {"name": "credentials"}, "stringData": data});
         self.apply(Kind::Secret, secret).await.map(drop)
     }

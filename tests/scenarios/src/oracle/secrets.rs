@@ -44,7 +44,8 @@ pub(super) async fn none_is_told(context: &Context) -> Result {
 /// Each secret in plain, base64 (alone and behind the user's name), hex and percent-encoded.
 fn needles(context: &Context) -> Vec<(String, Vec<u8>)> {
     let mut needles = Vec::new();
-    for (what, secret) in [("password", &context.password), ("secret key", &context.secret_key)] {
+    let secrets = context.credentials();
+    for (what, secret) in [("password", &secrets.password), ("secret key", &secrets.secret_key)] {
         let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
         let forms = [
             ("in plain", secret.clone()),

@@ -22,6 +22,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
 }
 
 async fn predecessors_objects(c: &Context) -> Result {
+    c.use_credentials("Password123!", "Password123!");
     c.apply_file("crds/samples/xsldcache.yaml").await?;
     c.apply_file("crds/samples/datagrid.yaml").await?;
     let name = "example-xsldcache";
