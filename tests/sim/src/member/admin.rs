@@ -12,7 +12,7 @@ use super::exchange::Request;
 use super::peer::Phase;
 use super::route::{self, Call, Names, NoRoute};
 use super::store::{EntryKey, Payload};
-use super::tasks::{Task, TaskStatus};
+use super::tasks::{Running, Task, TaskStatus};
 use super::wire::Answer;
 use super::{ADMIN_PORT, DATA_PORT, Member, State};
 use crate::faults::FaultKind;
@@ -191,8 +191,14 @@ impl Member {
         }
     }
 
-    /// The answer to a task that was started.
-    pub(super) fn task_started(&self, id: u64) -> Answer {
+    /// The answer to a task that was started, and what came of the call: `effect`, unless the task
+    /// will have none.
+    pub(super) fn task_started(&self, running: &Running, effect: &'static str) -> Answer {
+        let effect = if running.is_lost() { "task_lost" } else { effect };
+        self.task_named(running.id).with_effect(effect)
+    }
+
+    fn task_named(&self, id: u64) -> Answer {
         Answer::json(200, json!({ self.behaviour().profile.task_id_key: id }))
     }
 
@@ -231,17 +237,15 @@ impl Member {
             let task = state.tasks.get_mut(id?)?;
             let running = task.status == TaskStatus::Running;
             if running {
+                // The task ends when it notices; one that was just done stays done.
                 task.cancel.cancel();
-                task.status = TaskStatus::Failed;
-                task.message = "cancelled by force: Failed".to_owned();
-                task.unreadable = false;
             }
             Some((task.id, running))
         });
         match cancelled {
             None => Answer::error(404, "the task does not exist"),
             Some((id, false)) => Answer::error(409, format!("the task {id} is not running")),
-            Some((id, true)) => self.task_started(id).with_effect("task_cancelled"),
+            Some((id, true)) => self.task_named(id).with_effect("task_cancelled"),
         }
     }
 

@@ -91,7 +91,7 @@ impl Member {
         let known = self.data_grid(grid, &key.map)?;
         let partition = Store::partition_of(&key, known.placement.len());
         let own = self.read(|state| state.identity.id);
-        let entry = Entry { stamp: (micros(), own.as_u128()), value, expires };
+        let entry = Entry { stamp: (micros(), own), value, expires };
         let copies = known.placement.get(partition).map_or(&[][..], Vec::as_slice);
         let puts = copies.iter().map(|(id, address)| {
             let (grid, key, entry) = (grid.to_owned(), key.clone(), entry.clone());

@@ -67,9 +67,11 @@ impl Member {
             return;
         }
         self.change(|state| {
-            let of_my_group = state.view.database.group == view.database.group;
-            if of_my_group && !state.is_primary() && state.view.database.term <= view.database.term
-            {
+            let known = &state.view.database;
+            let told = &view.database;
+            // An answer that was long on its way may be older than what the primary pushed since.
+            let current = (known.term, known.revision) <= (told.term, told.revision);
+            if known.group == told.group && !state.is_primary() && current {
                 state.stale = false;
                 state.view = view;
             }
@@ -139,9 +141,31 @@ impl Member {
                 if let Err(error) = self.change_group(change) {
                     tracing::warn!(member = %self.environment.member, %error, "not relocated");
                 }
-                return;
+                return self.tell_everyone().await;
             }
             self.relocate_at_primary(change).await;
+            tokio::time::sleep(self.timing.poll()).await;
+        }
+    }
+
+    /// Gives the group to every other member that answers, until each one has answered once.
+    async fn tell_everyone(&self) {
+        let mut told = std::collections::BTreeSet::new();
+        loop {
+            let (view, own, token) = self.read(|state| {
+                (state.view.clone(), state.identity.id, state.view.database.peer_token())
+            });
+            let mut others = view.database.members.clone();
+            others.retain(|entry| entry.id != own && !told.contains(&entry.id));
+            if others.is_empty() || view.database.primary != own {
+                return;
+            }
+            for entry in others {
+                let call = PeerCall::Adopt { view: view.clone() };
+                if self.peers.call(entry.address, &token, &call).await.is_ok() {
+                    told.insert(entry.id);
+                }
+            }
             tokio::time::sleep(self.timing.poll()).await;
         }
     }

@@ -104,7 +104,8 @@ fn check(name: &str, value: &Value) -> Result<(), String> {
 }
 
 fn is_prime(number: usize) -> bool {
-    number >= 2 && (2..).take_while(|d| d * d <= number).all(|divisor| !number.is_multiple_of(divisor))
+    number >= 2
+        && (2..).take_while(|d| d * d <= number).all(|divisor| !number.is_multiple_of(divisor))
 }
 
 /// Whether a grid can have this name.
@@ -162,7 +163,7 @@ impl Member {
             return answer_to(&error);
         }
         let work = Work::Create { settings, shape };
-        self.start_grid_task("CreateGrid", name, work).with_effect("grid_create_started")
+        self.start_grid_task(("CreateGrid", "grid_create_started"), name, work)
     }
 
     /// Starts the update of a grid, or refuses it. What is left out stays as it is.
@@ -182,7 +183,7 @@ impl Member {
             return answer;
         }
         let work = Work::Update { settings, shape };
-        self.start_grid_task("UpdateGrid", name, work).with_effect("grid_update_started")
+        self.start_grid_task(("UpdateGrid", "grid_update_started"), name, work)
     }
 
     /// Starts the deletion of a grid, or refuses it.
@@ -193,7 +194,7 @@ impl Member {
         if let Err(answer) = self.reaches_primary() {
             return answer;
         }
-        self.start_grid_task("DeleteGrid", name, Work::Delete).with_effect("grid_delete_started")
+        self.start_grid_task(("DeleteGrid", "grid_delete_started"), name, Work::Delete)
     }
 
     fn reaches_primary(&self) -> Result<(), Answer> {
@@ -215,7 +216,12 @@ impl Member {
         Err(Answer::error(400, format!("the template {template} does not exist")))
     }
 
-    fn start_grid_task(self: &Arc<Self>, command: &str, name: &str, work: Work) -> Answer {
+    fn start_grid_task(
+        self: &Arc<Self>,
+        (command, effect): (&str, &'static str),
+        name: &str,
+        work: Work,
+    ) -> Answer {
         let length = match work {
             Work::Create { .. } => {
                 self.timing.between("grid created", 16.0, 18.0)
@@ -230,7 +236,7 @@ impl Member {
             membership: false,
         };
         let running = self.start_task(new, length);
-        let answer = self.task_started(running.id);
+        let answer = self.task_started(&running, effect);
         let (member, name) = (Arc::clone(self), name.to_owned());
         self.spawn(async move {
             if running.is_lost() {

@@ -65,8 +65,15 @@ impl State {
                 Err(Refusal::Busy(lock.request.task))
             }
             _ => {
-                self.lock = Some(GroupLock { request });
-                Ok(())
+                // A member that is itself about to join another group takes nobody in.
+                let joining = self.membership_task().filter(|_| self.lock.is_none());
+                match joining.filter(|_| request.holder != self.identity.id) {
+                    Some(task) => Err(Refusal::Busy(task)),
+                    None => {
+                        self.lock = Some(GroupLock { request });
+                        Ok(())
+                    }
+                }
             }
         }
     }

@@ -45,7 +45,7 @@ impl Member {
     /// Starts a join, or refuses it.
     pub(super) async fn start_join(self: &Arc<Self>, request: &TaskRequest) -> Answer {
         match self.try_start_join(request).await {
-            Ok(answer) => answer.with_effect("join_started"),
+            Ok(answer) => answer,
             Err(answer) => answer.with_effect("join_refused"),
         }
     }
@@ -88,7 +88,7 @@ impl Member {
             membership: true,
         };
         let running = self.start_task(new, times.end);
-        let answer = self.task_started(running.id);
+        let answer = self.task_started(&running, "join_started");
         let join = Join { name, is_catalog, group, doomed, queued, times };
         let member = Arc::clone(self);
         self.spawn(async move { member.run_join(running, join).await });
@@ -97,7 +97,11 @@ impl Member {
 
     /// Whether no other membership task runs here and the member is in no group.
     fn is_free_to_join(&self) -> Result<(), Answer> {
-        let (running, alone) = self.read(|state| (state.membership_task(), state.is_alone()));
+        // Its own group of one may be just about to be joined by another member.
+        let (running, alone) = self.read(|state| {
+            let lock = state.lock.as_ref().map(|lock| lock.request.task);
+            (state.membership_task().or(lock), state.is_alone())
+        });
         if let Some(task) = running {
             return Err(Answer::error(409, Refusal::Busy(task)));
         }

@@ -24,7 +24,7 @@ impl Member {
     /// Starts a disjoin, or refuses it.
     pub(super) async fn start_disjoin(self: &Arc<Self>, request: &TaskRequest) -> Answer {
         match self.try_start_disjoin(request).await {
-            Ok(answer) => answer.with_effect("disjoin_started"),
+            Ok(answer) => answer,
             Err(answer) => answer.with_effect("disjoin_refused"),
         }
     }
@@ -45,8 +45,9 @@ impl Member {
             return Err(Answer::error(400, text));
         }
         let group = self.own_group();
+        let started = (self.disjoin_length(), "disjoin_started");
         let (mut running, queued, answer) =
-            self.start_membership_task(request, &name, &group, self.disjoin_length()).await?;
+            self.start_membership_task(request, &name, &group, started).await?;
         let member = Arc::clone(self);
         self.spawn(async move {
             if running.is_lost() {
@@ -84,7 +85,7 @@ impl Member {
         request: &TaskRequest,
         member: &str,
         group: &Group,
-        length: Duration,
+        (length, effect): (Duration, &'static str),
     ) -> Result<(Running, bool, Answer), Answer> {
         if let Some(task) = self.read(State::membership_task).filter(|_| !self.queues()) {
             return Err(Answer::error(409, Refusal::Busy(task)));
@@ -107,7 +108,7 @@ impl Member {
             membership: true,
         };
         let running = self.start_task(new, length);
-        let answer = self.task_started(running.id);
+        let answer = self.task_started(&running, effect);
         Ok((running, queued, answer))
     }
 
@@ -196,7 +197,7 @@ impl Member {
     /// Starts the restart of a member's grid servers, or refuses it.
     pub(super) async fn start_restart(self: &Arc<Self>, request: &TaskRequest) -> Answer {
         match self.try_start_restart(request).await {
-            Ok(answer) => answer.with_effect("restart_started"),
+            Ok(answer) => answer,
             Err(answer) => answer.with_effect("restart_refused"),
         }
     }
@@ -211,7 +212,7 @@ impl Member {
         let group = self.own_group();
         let length = self.timing.between("restart", 60.0, 90.0);
         let (mut running, queued, answer) =
-            self.start_membership_task(request, &name, &group, length).await?;
+            self.start_membership_task(request, &name, &group, (length, "restart_started")).await?;
         let member = Arc::clone(self);
         self.spawn(async move {
             if running.is_lost() {

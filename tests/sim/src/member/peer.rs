@@ -367,3 +367,27 @@ fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::member::store::Payload;
+
+    #[test]
+    fn entries_survive_the_way_to_another_member() {
+        let payload = Payload { content_type: "text/plain".to_owned(), bytes: vec![0, 255] };
+        let entry = Entry {
+            stamp: (7, Uuid::from_u128(u128::MAX)),
+            value: Some(payload),
+            expires: Some(i64::MAX),
+        };
+        let key = EntryKey { map: "m".to_owned(), key: "k".to_owned() };
+        let slice = Slice { partition: 1, entries: vec![(key, entry)] };
+        let call = PeerCall::Receive { grid: "g".to_owned(), slices: vec![slice.clone()] };
+        let text = serde_json::to_vec(&call).unwrap();
+        match serde_json::from_slice(&text).unwrap() {
+            PeerCall::Receive { slices, .. } => assert_eq!(slices[0].entries, slice.entries),
+            other => panic!("{other:?}"),
+        }
+    }
+}

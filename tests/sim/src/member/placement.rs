@@ -147,17 +147,19 @@ impl Member {
                 let grids = state.view.database.grids.iter().filter(|_| serves);
                 grids.filter(|(_, grid)| grid.started).map(|(name, _)| name.clone()).collect()
             });
+            let mut settled = true;
             for grid in grids {
-                self.place(&grid).await;
+                settled &= self.place(&grid).await;
             }
             self.drop_unknown_grids();
-            let patience = self.timing.grace().max(self.timing.poll());
+            // What could not be done, because a member did not answer, is tried again.
+            let patience = if settled { self.next_look() } else { self.timing.poll() };
             self.changed(&mut version, patience).await;
         }
     }
 
-    /// One step for one grid.
-    async fn place(self: &Arc<Self>, grid: &str) {
+    /// One step for one grid. Returns whether nothing is left to be done.
+    async fn place(self: &Arc<Self>, grid: &str) -> bool {
         let grace = self.timing.grace();
         let planned = self.read(|state| {
             let land = state.landscape(grid, grace, self.config.address);
@@ -165,7 +167,7 @@ impl Member {
             let plan = plan(grid, known.shape, &known.placement, &land);
             Some((plan, land, known.placed))
         });
-        let Some((plan, land, placed)) = planned else { return };
+        let Some((plan, land, placed)) = planned else { return true };
         if let Some(placement) = &plan.publish {
             self.publish(grid, placement, &land).await;
         }
@@ -201,6 +203,7 @@ impl Member {
                 }
             });
         }
+        plan == Plan { placed: true, ..Plan::default() }
     }
 
     /// Changes who is written to, and waits until every present member does so.

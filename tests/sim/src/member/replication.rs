@@ -19,7 +19,7 @@ impl Member {
     /// Starts the set-up of replication, or refuses it. Only the primary does that.
     pub(super) async fn start_replication(self: &Arc<Self>, request: &TaskRequest) -> Answer {
         match self.try_start_replication(request).await {
-            Ok(answer) => answer.with_effect("replication_started"),
+            Ok(answer) => answer,
             Err(answer) => answer.with_effect("replication_refused"),
         }
     }
@@ -45,8 +45,9 @@ impl Member {
         }
         let group = self.own_group();
         let length = self.timing.between("replication", 60.0, 90.0);
+        let started = (length, "replication_started");
         let (mut running, queued, answer) =
-            self.start_membership_task(request, &name, &group, length).await?;
+            self.start_membership_task(request, &name, &group, started).await?;
         let member = Arc::clone(self);
         self.spawn(async move {
             if running.is_lost() {
@@ -94,7 +95,7 @@ impl Member {
     /// Starts the promotion of this member, which must be the replica, or refuses it.
     pub(super) async fn start_promotion(self: &Arc<Self>, request: &TaskRequest) -> Answer {
         match self.try_start_promotion(request).await {
-            Ok(answer) => answer.with_effect("promotion_started"),
+            Ok(answer) => answer,
             Err(answer) => answer.with_effect("promotion_refused"),
         }
     }
@@ -125,10 +126,10 @@ impl Member {
                 membership: true,
             };
             let running = self.start_task(new, length);
-            let answer = self.task_started(running.id);
+            let answer = self.task_started(&running, "promotion_started");
             (running, false, answer)
         } else {
-            self.start_membership_task(request, name, &group, length).await?
+            self.start_membership_task(request, name, &group, (length, "promotion_started")).await?
         };
         let member = Arc::clone(self);
         self.spawn(async move {

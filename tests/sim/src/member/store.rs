@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 /// A map and a key in it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -18,7 +19,7 @@ pub(super) struct EntryKey {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Entry {
     /// Microseconds of the write, then who coordinated it.
-    pub(super) stamp: (i64, u128),
+    pub(super) stamp: (i64, Uuid),
     /// `None` is a deletion.
     pub(super) value: Option<Payload>,
     /// When it ends, in microseconds.
@@ -199,7 +200,7 @@ mod tests {
 
     fn entry(micros: i64, text: &str) -> Entry {
         let value = Payload { content_type: "text/plain".to_owned(), bytes: text.into() };
-        Entry { stamp: (micros, 0), value: Some(value), expires: None }
+        Entry { stamp: (micros, Uuid::nil()), value: Some(value), expires: None }
     }
 
     #[test]

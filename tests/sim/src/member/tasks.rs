@@ -197,7 +197,7 @@ impl Running {
                 Err(Ended::Failed("the task failed".to_owned()))
             }
             Some(FaultKind::FalseSuccess) => {
-                self.sleep_until(elapsed, step).await?;
+                self.sleep_until(self.length, step).await?;
                 Err(Ended::FalseSuccess)
             }
             Some(FaultKind::StuckTask { percent }) if percent <= target => {
@@ -231,8 +231,8 @@ impl Running {
 
     fn percent(&self, elapsed: Duration) -> u8 {
         let share = elapsed.as_secs_f64() / self.length.as_secs_f64().max(f64::MIN_POSITIVE);
-        // A running task never shows 100, and the cast saturates.
-        (share * 100.0).clamp(0.0, 99.0) as u8
+        // A running task never shows 100. The little more makes up for the division's rounding.
+        (share * 100.0 + 1e-6).clamp(0.0, 99.0) as u8
     }
 
     fn at_percent(&self, percent: u8) -> Duration {

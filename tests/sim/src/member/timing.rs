@@ -5,8 +5,10 @@ use std::time::Duration;
 /// Bounds below which a scaled wait would measure the machine and not the cache.
 const SHORTEST_POLL: Duration = Duration::from_millis(25);
 const SHORTEST_PATIENCE: Duration = Duration::from_secs(2);
-const SHORTEST_HOLD: Duration = Duration::from_secs(1);
-const LONGEST_HOLD: Duration = Duration::from_secs(10);
+const LONGEST_PATIENCE: Duration = Duration::from_secs(10);
+/// Whatever the scale: the end of a connection is noticed at once, so this is only for what ends
+/// without closing its connections, and a thousand idle groups must cost little.
+const HOLD: Duration = Duration::from_secs(10);
 
 /// The durations of one member. The same member always takes the same time for the same thing.
 #[derive(Clone, Debug)]
@@ -47,12 +49,12 @@ impl Timing {
 
     /// How long another member may take to answer before it counts as unreachable.
     pub(super) fn patience(&self) -> Duration {
-        self.seconds(10.0).clamp(SHORTEST_PATIENCE, LONGEST_HOLD)
+        self.seconds(10.0).clamp(SHORTEST_PATIENCE, LONGEST_PATIENCE)
     }
 
     /// How long a question is held open while nothing changes.
     pub(super) fn hold(&self) -> Duration {
-        self.seconds(30.0).clamp(SHORTEST_HOLD, LONGEST_HOLD)
+        HOLD
     }
 
     /// How long a member may be unreachable before its part of the data is placed elsewhere and

@@ -137,8 +137,16 @@ impl Member {
                 });
             }
             self.give_way().await;
-            self.changed(&mut version, self.timing.poll().max(grace / 4)).await;
+            self.changed(&mut version, self.next_look()).await;
         }
+    }
+
+    /// When to look again although nothing has changed: soon while somebody's grace runs.
+    pub(super) fn next_look(&self) -> std::time::Duration {
+        let lost = self.read(|state| {
+            state.is_primary() && state.watched.values().any(|watched| watched.lost.is_some())
+        });
+        if lost { self.timing.poll().max(self.timing.grace() / 4) } else { self.timing.hold() }
     }
 
     /// Gives way to a primary of a later term, as soon as one of the members knows it.
