@@ -429,8 +429,13 @@ pub async fn run(context: Arc<Context>, scope: &Scope) {
             context.clone(),
         )
         .for_each(|_| async {});
-    let grid_runs = Controller::new(scope.api::<DataGrid>(context.client.clone()), config())
+    let grid_controller = Controller::new(scope.api::<DataGrid>(context.client.clone()), config());
+    let grid_store = grid_controller.store();
+    let grid_runs = grid_controller
         .with_config(settings)
+        .watches(scope.api::<XsldCache>(context.client.clone()), config(), move |cache| {
+            grids::beside(&cache, &grid_store)
+        })
         .graceful_shutdown_on(stop.cancelled_owned())
         .run(
             move |grid, context| grids::reconcile(grid, context, store.clone()),

@@ -49,6 +49,14 @@ pub fn caches_of(grid: &DataGrid, caches: &Cache<XsldCache>) -> Vec<ObjectRef<Xs
     }
 }
 
+/// The DataGrids in a cache's namespace: one that comes or goes may change what each of them means.
+pub fn beside(cache: &XsldCache, grids: &Cache<DataGrid>) -> Vec<ObjectRef<DataGrid>> {
+    let namespace = cache.namespace();
+    let all = grids.state();
+    let here = all.iter().filter(|grid| grid.namespace() == namespace);
+    here.map(|grid| ObjectRef::from_obj(&**grid)).collect()
+}
+
 /// The cache that is meant: the named one, else the only one of the namespace.
 fn resolve(grid: &DataGrid, caches: &Cache<XsldCache>) -> Result<String, Problem> {
     let namespace = grid.namespace();
@@ -101,7 +109,8 @@ pub async fn reconcile(
             objects::set_finalizers(&context, &api, &grid, &finalizers).await?;
             Ok(Action::await_change())
         }
-        Ok(_) => Ok(Action::await_change()),
+        // The list of caches that this looked at may be a moment behind: it is looked at again.
+        Ok(_) => Ok(Action::requeue(context.times.poll_idle)),
         // Without a cache there is no grid to delete.
         Err(_) if deleting => {
             if ours {

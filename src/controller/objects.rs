@@ -58,9 +58,18 @@ pub async fn remove_finalizer<K>(context: &Context, api: &Api<K>, object: &K) ->
 where
     K: kube::Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug,
 {
-    let present = object.meta().finalizers.iter().flatten();
+    // Read again: the status that was written a moment ago made the object in hand an old one.
+    let name = object.meta().name.as_deref().unwrap_or_default();
+    let timeout = context.times.request;
+    let Some(live) = timed("read an object", timeout, api.get_opt(name)).await? else {
+        return Ok(());
+    };
+    if live.meta().uid != object.meta().uid {
+        return Ok(());
+    }
+    let present = live.meta().finalizers.iter().flatten();
     let kept: Vec<String> = present.filter(|name| *name != FINALIZER).cloned().collect();
-    match set_finalizers(context, api, object, &kept).await {
+    match set_finalizers(context, api, &live, &kept).await {
         Err(Error::Write { source, .. }) if matches!(&*source, kube::Error::Api(status) if status.code == 404) => {
             Ok(())
         }

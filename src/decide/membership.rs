@@ -54,11 +54,13 @@ pub(super) fn decide(inputs: Inputs<'_>) -> Decision {
     }
 }
 
-/// Whether exactly the wanted members are in the group and nothing of others is left.
+/// Whether exactly the wanted members are in the group, nothing of others is left, and the group
+/// can be seen: an entry that nobody looked for is not absent.
 fn is_reached(inputs: Inputs<'_>) -> bool {
-    let Inputs { wanted, state, .. } = inputs;
+    let Inputs { wanted, seen, state, .. } = inputs;
     let wanted_members = 0..wanted.size;
-    state.bootstrapped
+    views::needed(seen, state, Ordinal::MAX).is_some()
+        && state.bootstrapped
         && state.committed.replicas == Some(wanted.size)
         && state.members.keys().copied().eq(wanted_members)
         && state.leaving.is_empty()
