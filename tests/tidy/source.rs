@@ -254,8 +254,7 @@ fn for_tests(attributes: &[syn::Attribute]) -> bool {
 
 /// All tokens in order, groups with their delimiters, without documentation.
 fn flatten(stream: TokenStream, tokens: &mut Vec<Token>) {
-    let mut trees = stream.into_iter().peekable();
-    while let Some(tree) = trees.next() {
+    for tree in stream {
         let start = tree.span().start().line;
         match tree {
             TokenTree::Group(group) => {
