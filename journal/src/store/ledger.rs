@@ -195,14 +195,12 @@ impl Ledger {
         let Envelope { journal_id, epoch, seq, stream, stream_seq, rest, previous, .. } =
             entry.record.envelope;
         let head = self.head();
-        if head.seq == 0 {
-            self.journal_id = journal_id;
-        }
         let expected = head.seq + 1;
         if seq.0 != expected {
             return Err(ReplayError::Sequence { expected, found: seq.0 });
         }
-        if journal_id != self.journal_id {
+        // The first record names the journal; what it was called before is only a proposal.
+        if head.seq > 0 && journal_id != self.journal_id {
             return Err(ReplayError::Journal { expected: self.journal_id, found: journal_id });
         }
         if previous != head.hash {
@@ -223,6 +221,7 @@ impl Ledger {
         }
         let mut fold = self.fold_of(stream);
         fold.apply(&entry.record)?;
+        self.journal_id = journal_id;
         self.note(entry);
         self.publish(stream, fold.state.into(), fold.log.into());
         Ok(())
