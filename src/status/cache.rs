@@ -143,6 +143,9 @@ fn reachable(facts: &Facts<'_>) -> Verdict {
 }
 
 fn replicated(facts: &Facts<'_>) -> Verdict {
+    if facts.deleting && facts.told.is_none() {
+        return Verdict::no(Reason::Deleting, "the XsldCache is being deleted");
+    }
     if let Some(told) = facts.told.filter(|told| told.fresh) {
         let replica = told.view.members.iter().find(|member| {
             member.replication.as_deref() == Some("slave")

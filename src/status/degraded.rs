@@ -40,8 +40,8 @@ pub(super) fn impairment(facts: &Facts<'_>) -> Option<Why> {
         .or_else(|| waited_for(facts))
         .or_else(|| lost(facts))
         .or_else(|| untrusted(facts))
-        .or_else(|| moved(facts))
         .or_else(|| stale(facts))
+        .or_else(|| moved(facts))
         .or_else(|| offline(facts))
         .or_else(|| pods(facts))
         .or_else(|| replicas(facts))
@@ -206,9 +206,11 @@ fn pods(facts: &Facts<'_>) -> Option<Why> {
     Some((Reason::WaitingForPods, format!("no ready pod: {told}")))
 }
 
-/// The live StatefulSet has other replicas than the journal committed, and no step changes them.
+/// The live StatefulSet has fewer replicas than the journal committed, and no step changes them.
+/// A pass that did something saw the StatefulSet before that.
 fn replicas(facts: &Facts<'_>) -> Option<Why> {
     let state = facts.inputs.state;
+    facts.inputs.decision?;
     let changing = state.open_step().is_some_and(|open| match open.step {
         Step::ScaleStatefulSet { .. } | Step::DeleteStatefulSet { .. } => true,
         Step::SetTemplate { .. }
@@ -237,6 +239,9 @@ fn differing(facts: &Facts<'_>) -> Option<Why> {
     let listed: BTreeSet<_> = told.view.members.iter().map(|member| &member.name).collect();
     let seen = facts.inputs.seen?;
     let others = named(facts, |member| {
+        if is_leaving(facts, member) {
+            return false;
+        }
         let view = member.ordinal.and_then(|at| views::view_of(seen, facts.inputs.state, at));
         view.is_some_and(|view| {
             view.members.iter().map(|other| &other.name).collect::<BTreeSet<_>>() != listed

@@ -263,7 +263,10 @@ impl<'a> Grid<'a> {
             }
             Live::There(_) | Live::Absent => match self.drift_message() {
                 Some(message) => Verdict::yes(Reason::Drifted, message),
-                None => Verdict::no(Reason::Settled, "nothing about this grid is less than it was"),
+                None => {
+                    let message = "the grid is neither in error nor changed by somebody else";
+                    Verdict::no(Reason::Settled, message)
+                }
             },
             Live::Unseen => {
                 let (reason, message) = match &self.inputs.cache {

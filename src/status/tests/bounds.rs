@@ -4,6 +4,7 @@ use super::*;
 use crate::status::fit::STATUS_BYTES_MAX;
 use crate::xsld::view::{GridStatus, GridView};
 use xsld_journal::event::End;
+use xsld_journal::state::EndedOperation;
 
 /// A group of a hundred with the longest names and messages that there can be.
 fn huge() -> Scene {
@@ -49,8 +50,6 @@ fn huge() -> Scene {
     scene
 }
 
-use xsld_journal::state::EndedOperation;
-
 #[test]
 fn a_hundred_members_with_long_names_and_messages_stay_within_the_bound() {
     let scene = huge();
@@ -64,6 +63,7 @@ fn a_hundred_members_with_long_names_and_messages_stay_within_the_bound() {
     assert_eq!(status.member_states.len(), 100, "every member is told");
     assert_eq!(status.conditions.len(), 9);
     assert_eq!(status.recent_operations.len(), 5);
+    assert!(status.grids.len() < 64, "this world does not need the bound");
 }
 
 #[test]

@@ -93,7 +93,13 @@ fn a_cache_that_is_nearly_gone_is_not_called_unreachable() {
     scene.world.seen.pods.clear();
     let status = scene.status();
     assert_eq!((status.members, status.online, status.member_states.len()), (Some(0), Some(0), 0));
-    for kind in [Type::Ready, Type::MembersJoined, Type::GroupReachable, Type::Degraded] {
+    for kind in [
+        Type::Ready,
+        Type::MembersJoined,
+        Type::GroupReachable,
+        Type::Degraded,
+        Type::ReplicationReady,
+    ] {
         let (truth, reason, _) = told(&status, kind);
         assert_eq!((&*truth, &*reason), ("False", "Deleting"), "{kind:?}");
     }
@@ -166,6 +172,15 @@ fn a_member_that_is_listed_before_its_join_is_over_has_not_joined() {
 }
 
 #[test]
+fn replicas_are_not_judged_by_what_was_seen_before_they_were_set() {
+    let mut scene = Scene::group(3);
+    scene.world.set_replicas(2);
+    assert_eq!(scene.told(Type::Degraded).1, "ReplicasChanged");
+    scene.decision = None;
+    assert_eq!(scene.told(Type::Degraded).0, "False");
+}
+
+#[test]
 fn a_member_that_is_on_its_way_out_degrades_nothing() {
     let mut scene = Scene::group(3);
     scene.object.spec.size = 2;
@@ -174,6 +189,11 @@ fn a_member_that_is_on_its_way_out_degrades_nothing() {
     scene.world.intend(Step::DisjoinMember { member, survivor });
     scene.views(|view| member_offline(view, 2));
     assert_eq!(scene.told(Type::Degraded).0, "False");
+    // Once out, it is a group of its own while the others make sure.
+    scene.world.everybody_lists(&[0, 1]);
+    scene.world.report(2, &[2]);
+    assert_eq!(scene.told(Type::Degraded).0, "False");
+    scene.world.everybody_lists(&[0, 1, 2]);
     assert_eq!(scene.told(Type::MembersJoined).1, "Disjoining");
 }
 
