@@ -243,8 +243,7 @@ impl Member {
                 return member.release_grid(&name).await;
             }
             let result = member.run_grid_task(&running, &name, work, length).await;
-            running.end(&result.as_ref().map(|_| ()).map_err(Clone::clone));
-            match result {
+            match &result {
                 Ok(effect) => member.record_grid_effect(&running, &name, effect),
                 Err(Ended::FalseSuccess) => member.release_grid(&name).await,
                 Err(_) => {
@@ -252,6 +251,7 @@ impl Member {
                     member.record_grid_effect(&running, &name, "grid_task_failed");
                 }
             }
+            running.end(&result.map(|_| ()));
         });
         answer
     }

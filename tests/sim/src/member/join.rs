@@ -136,13 +136,8 @@ impl Member {
         let mut listed = false;
         let result = self.steps_of_join(&mut running, &join, &mut listed).await;
         self.finish_join(&running, &join, &result, before, listed);
-        self.release(&join.group).await;
-        let parameters = BTreeMap::from([("memberName".to_owned(), Value::from(join.name))]);
-        let effect = if result.is_ok() { "joined" } else { "join_failed" };
-        running.end(&result);
-        if result != Err(Ended::FalseSuccess) {
-            self.record_effect(&running.command, effect, parameters);
-        }
+        let result = result.map(|()| "joined");
+        running.finish(&join.group, result, "join_failed", ("memberName", join.name)).await;
     }
 
     async fn steps_of_join(

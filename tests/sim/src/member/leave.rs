@@ -54,15 +54,7 @@ impl Member {
                 return member.release(&group).await;
             }
             let result = member.run_disjoin(&mut running, &group, queued, entries).await;
-            member.release(&group).await;
-            running.end(&result.as_ref().map(|_| ()).map_err(Clone::clone));
-            let effect = match &result {
-                Ok(effect) => effect,
-                Err(Ended::FalseSuccess) => return,
-                Err(_) => "disjoin_failed",
-            };
-            let parameters = BTreeMap::from([("memberName".to_owned(), Value::from(name))]);
-            member.record_effect(&running.command, effect, parameters);
+            running.finish(&group, result, "disjoin_failed", ("memberName", name)).await;
         });
         Ok(answer)
     }
@@ -220,15 +212,8 @@ impl Member {
             }
             let restart = (length, with_grids, queued);
             let result = member.run_restart(&mut running, &group, &entry, restart).await;
-            member.release(&group).await;
-            running.end(&result);
-            let effect = match result {
-                Ok(()) => "servers_restarted",
-                Err(Ended::FalseSuccess) => return,
-                Err(_) => "restart_failed",
-            };
-            let parameters = BTreeMap::from([("memberName".to_owned(), Value::from(name))]);
-            member.record_effect(&running.command, effect, parameters);
+            let result = result.map(|()| "servers_restarted");
+            running.finish(&group, result, "restart_failed", ("memberName", name)).await;
         });
         Ok(answer)
     }

@@ -1,10 +1,8 @@
 //! Replication of the configuration database to a second member, and the switch of the primary.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
 use uuid::Uuid;
 
 use super::admin::TaskRequest;
@@ -55,15 +53,8 @@ impl Member {
             }
             let wanted = (entry.id, length, queued);
             let result = member.run_replication(&mut running, &group, wanted).await;
-            member.release(&group).await;
-            running.end(&result);
-            let effect = match result {
-                Ok(()) => "replication_configured",
-                Err(Ended::FalseSuccess) => return,
-                Err(_) => "replication_failed",
-            };
-            let parameters = BTreeMap::from([("slaveMemberName".to_owned(), Value::from(name))]);
-            member.record_effect(&running.command, effect, parameters);
+            let result = result.map(|()| "replication_configured");
+            running.finish(&group, result, "replication_failed", ("slaveMemberName", name)).await;
         });
         Ok(answer)
     }
@@ -137,16 +128,9 @@ impl Member {
                 return member.release(&group).await;
             }
             let result = member.run_promotion(&mut running, &group, length, queued).await;
-            member.release(&group).await;
-            running.end(&result);
-            let effect = match result {
-                Ok(()) => "promoted",
-                Err(Ended::FalseSuccess) => return,
-                Err(_) => "promotion_failed",
-            };
-            let name = Value::from(member.environment.member.clone());
-            let parameters = BTreeMap::from([("memberName".to_owned(), name)]);
-            member.record_effect(&running.command, effect, parameters);
+            let result = result.map(|()| "promoted");
+            let name = member.environment.member.clone();
+            running.finish(&group, result, "promotion_failed", ("memberName", name)).await;
         });
         Ok(answer)
     }

@@ -1,13 +1,16 @@
 //! A member's tasks: what the list shows, and how a task runs through its percentages.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Member;
+use super::lock::Group;
 use crate::faults::{FaultKind, Occasion};
 
 /// The three words that a task's status is told with.
@@ -250,6 +253,28 @@ impl Running {
     /// Shows or hides the task's status: while a join replaces the database it cannot be told.
     pub(super) fn set_unreadable(&self, unreadable: bool) {
         self.member.change_task(self.id, |task| task.unreadable = unreadable);
+    }
+
+    /// Brings a membership task to its end. What came of it is in the call log before anybody can
+    /// see that it has ended, and before another task can begin.
+    pub(super) async fn finish(
+        &self,
+        group: &Group,
+        result: Result<&'static str, Ended>,
+        failed: &'static str,
+        (parameter, member): (&str, String),
+    ) {
+        let effect = match &result {
+            Ok(effect) => Some(*effect),
+            Err(Ended::FalseSuccess) => None,
+            Err(_) => Some(failed),
+        };
+        if let Some(effect) = effect {
+            let parameters = BTreeMap::from([(parameter.to_owned(), Value::from(member))]);
+            self.member.record_effect(&self.command, effect, parameters);
+        }
+        self.member.release(group).await;
+        self.end(&result.map(|_| ()));
     }
 
     /// Shows how the task ended.
