@@ -224,7 +224,6 @@ async fn build(module: &Path, output: &Path, progress: &Progress) -> Result<(), 
     let failed = |tail: String| AssetsError::Build { tail };
     let mut child = Command::new("go")
         .args(build_arguments(output))
-        .env("CGO_ENABLED", "0")
         .current_dir(module)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
