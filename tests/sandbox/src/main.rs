@@ -167,7 +167,9 @@ fn announce(args: &Args, ui: &Ui, world: &World) -> Result<()> {
             "env $(cat {dir}/operator.env) {binary} run --journal-dir {dir}/journal"
         ));
     }
-    ui.command("kubectl apply -f crds/samples/xsldcache.yaml");
+    // The sample names a ConfigMap with its entry point, so both go together.
+    let samples = "-f crds/samples/ip-update-entrypoint.yaml -f crds/samples/xsldcache.yaml";
+    ui.command(&format!("kubectl apply {samples}"));
     ui.command("kubectl get xsldcache,pods,pvc --watch");
     if !args.no_operator {
         ui.command(&format!("tail -f {dir}/operator.log"));
