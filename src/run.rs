@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use kube::{Api, Client};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 use xsld_journal::store::Store;
@@ -16,7 +17,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::controller::{self, Context, ContextParts, Scope};
 use crate::exit;
 use crate::ids::{Ids, SystemIds};
-use crate::lease::{Keeper, TakeOver};
+use crate::lease::{self, Keeper, TakeOver};
 use crate::metrics::Metrics;
 use crate::recover;
 use crate::telemetry::chain;
@@ -51,12 +52,7 @@ pub async fn run(args: &Run) -> Result<(), Exit> {
 
     let metrics = Arc::new(Metrics::default());
     let health = Health::new(metrics.clone());
-    let (listener, address) = admin::listen(args.listen)
-        .await
-        .map_err(|error| Exit::new(exit::USAGE, format!("--listen {}: {error}", args.listen)))?;
-    info!(%address, "serving /healthz, /readyz and /metrics");
-    let serving = tokio::spawn(admin::serve(listener, health.clone(), stop.clone()));
-
+    let serving = serve(args, &health, &stop).await?;
     let store = open(&args.journal_dir, &*ids).await?;
     let (client, scope, operator_namespace) = connect(args).await?;
     let journal_id = store.head().journal_id;
@@ -72,15 +68,9 @@ pub async fn run(args: &Run) -> Result<(), Exit> {
     };
     let leadership = keeper.leadership();
     let transitions = keeper.transitions();
-    // The lease is renewed from now on, while the journal is judged.
-    let keeping = stop.clone();
-    let kept = tokio::spawn(async move {
-        let lost = tokio::select! {
-            lost = keeper.keep() => Some(lost),
-            () = keeping.cancelled() => None,
-        };
-        (keeper, lost)
-    });
+    // The lease is renewed from now on, while the journal is judged, until the last pass has ended.
+    let passes_ended = CancellationToken::new();
+    let kept = tokio::spawn(keep(keeper, passes_ended.clone()));
     let term =
         begin_term(&client, &operator_namespace, &store, &clock, &times, (&holder, transitions))
             .await?;
@@ -106,42 +96,62 @@ pub async fn run(args: &Run) -> Result<(), Exit> {
         stop: stop.clone(),
     });
     health.set(Readiness::Leading);
-    let leading = context.clone();
-    let watched = tokio::spawn(async move {
-        let (mut keeper, lost) = match kept.await {
-            Ok(kept) => kept,
-            Err(error) => {
-                return leading.fail(format!("the lease keeper ended: {error}"), exit::LEASE);
-            }
-        };
-        match lost {
-            Some(lost) => leading.fail(chain(&lost), exit::LEASE),
-            None => {
-                // Passes end first; then a successor need not wait.
-                leading.stop.cancelled().await;
-                if leading.fatal().is_none()
-                    && let Err(error) = keeper.release().await
-                {
-                    warn!(error = chain(&error), "the lease could not be given back");
-                }
-            }
-        }
-    });
+    let watched = tokio::spawn(end_with_the_lease(context.clone(), kept));
     controller::run(context.clone(), &scope).await;
-    let fatal = context.fatal();
-    if let Some(fatal) = &fatal {
-        health.set(Readiness::Failed(fatal.reason.clone()));
-        error!(reason = fatal.reason, "ending");
-    } else {
-        info!("stopped at a boundary");
+    match context.fatal() {
+        Some(fatal) => {
+            health.set(Readiness::Failed(fatal.reason.clone()));
+            error!(reason = fatal.reason, "ending");
+        }
+        None => info!("stopped at a boundary"),
     }
     stop.cancel();
+    passes_ended.cancel();
     let _ = watched.await;
     let _ = serving.await;
     // A lost lease may have been noticed only now.
-    match context.fatal() {
-        Some(fatal) => Err(Exit::new(fatal.exit_code, fatal.reason)),
-        None => Ok(()),
+    context.fatal().map_or(Ok(()), |fatal| Err(Exit::new(fatal.exit_code, fatal.reason)))
+}
+
+/// Serves health and metrics from the very start.
+async fn serve(
+    args: &Run,
+    health: &Arc<Health>,
+    stop: &CancellationToken,
+) -> Result<JoinHandle<std::io::Result<()>>, Exit> {
+    let (listener, address) = admin::listen(args.listen)
+        .await
+        .map_err(|error| Exit::new(exit::USAGE, format!("--listen {}: {error}", args.listen)))?;
+    info!(%address, "serving /healthz, /readyz and /metrics");
+    Ok(tokio::spawn(admin::serve(listener, health.clone(), stop.clone())))
+}
+
+/// Renews until the term is lost, or nothing is done in it any more.
+async fn keep(mut keeper: Keeper, ended: CancellationToken) -> (Keeper, Option<lease::Error>) {
+    let lost = tokio::select! {
+        lost = keeper.keep() => Some(lost),
+        () = ended.cancelled() => None,
+    };
+    (keeper, lost)
+}
+
+/// Ends the process when the lease is lost; gives the lease back when the process ends well, so
+/// that a successor need not wait. Only after the last pass: its requests have ended by then.
+async fn end_with_the_lease(
+    context: Arc<Context>,
+    kept: JoinHandle<(Keeper, Option<lease::Error>)>,
+) {
+    let (mut keeper, lost) = match kept.await {
+        Ok(kept) => kept,
+        Err(error) => return context.fail(format!("the lease keeper ended: {error}"), exit::LEASE),
+    };
+    if let Some(lost) = lost {
+        return context.fail(chain(&lost), exit::LEASE);
+    }
+    if context.fatal().is_none()
+        && let Err(error) = keeper.release().await
+    {
+        warn!(error = chain(&error), "the lease could not be given back");
     }
 }
 

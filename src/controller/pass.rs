@@ -90,7 +90,8 @@ pub async fn reconcile(
         context.keep_watch(&subject.identity.uid, None);
         return Ok(Action::await_change());
     }
-    let reasserted = pass.reassert(deleting).await?;
+    // After a step the objects that were read are old: what differs now is looked at next time.
+    let reasserted = acted.is_some() && pass.reassert(deleting).await?;
     pass.tell(&resolved.problems, acted.as_ref()).await?;
     grids::finish(&pass, acted.as_ref()).await?;
     Ok(Action::requeue(match acted {
@@ -152,6 +153,9 @@ impl<'a> Pass<'a> {
         let watch = std::mem::take(&mut self.watch);
         let now = self.context.clock.now();
         self.watch = watch.observe(self.seen.stable(), now, key, task, window);
+        if self.seen.any_task_running() {
+            self.watch.busy();
+        }
     }
 
     /// What a decision looks at, with `state` in the place of the journal's.

@@ -51,6 +51,9 @@ pub(super) async fn run(
     if matches!(effect, Effect::Accepted { .. }) {
         pass.watch.sent_here = Some(key);
     }
+    // What comes next must be proven from after this request: one that was not answered may still
+    // take effect, and a refused one is not to be repeated in a burst.
+    pass.watch.unsettle();
     pass.append(Some(id), vec![outcome(key, effect)], vec![]).await?;
     Ok(None)
 }

@@ -32,6 +32,23 @@ pub struct Facts {
     pub task_anywhere: bool,
 }
 
+impl Facts {
+    /// The facts in words.
+    pub fn describe(&self) -> String {
+        let presence = match self.presence {
+            Presence::Absent => "the group does not list it",
+            Presence::Present => "the group lists it",
+            Presence::Unknown => "the group's views are missing or differ",
+        };
+        let survivor = match (self.survivor_lost, self.survivor_changed) {
+            (true, _) => ", and the member that took the request is lost",
+            (false, true) => ", and the member that took the request was restarted",
+            (false, false) => "",
+        };
+        format!("{presence}, {}{survivor}", self.task.describe())
+    }
+}
+
 /// What a row decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {

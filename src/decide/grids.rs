@@ -112,9 +112,9 @@ fn begin(inputs: Inputs<'_>) -> Decision {
 
 /// Whether nothing is left to do about a grid, and that was seen: no operation of its is open.
 pub fn is_settled(inputs: Inputs<'_>, uid: &str, grid: &WantedGrid) -> bool {
-    let working = inputs.state.operation.as_ref().is_some_and(|operation| {
-        matches!(&operation.goal, Goal::Grid { grid_uid, .. } if grid_uid == uid)
-    });
+    let working = inputs.state.operation.as_ref().is_some_and(
+        |operation| matches!(&operation.goal, Goal::Grid { grid_uid, .. } if grid_uid == uid),
+    );
     let kept = grid.deleting && !(grid.delete_grid && inputs.state.grids.contains_key(uid));
     let seen = matches!(inputs.seen.grids, Some(Answer::Known(_)));
     !working && (kept || seen && needs(inputs, uid, grid) == Need::Nothing)

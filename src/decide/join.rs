@@ -23,6 +23,26 @@ pub struct Facts {
     pub wanted: bool,
 }
 
+impl Facts {
+    /// The facts in words.
+    pub fn describe(&self) -> String {
+        let listing = match self.listing {
+            Listing::Online => "the group lists it Online",
+            Listing::Listed => "the group lists it, but not Online here",
+            Listing::No => "the group does not list it",
+            Listing::Unknown => "the group's views are missing or differ",
+        };
+        let own = match self.own {
+            OwnView::Alone => "it says that it is alone",
+            OwnView::InGroup => "it says that it is in the group",
+            OwnView::Elsewhere => "it says that it is in another group",
+            OwnView::Silent => "it does not answer",
+        };
+        let process = if self.changed { ", and its process is another one now" } else { "" };
+        format!("{listing}, {own}, {}{process}", self.task.describe())
+    }
+}
+
 /// What a row decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {

@@ -38,9 +38,10 @@ pub(super) fn decide(inputs: Inputs<'_>) -> Decision {
         return Decision::Record(vec![Event::OperationEnded { end: End::Superseded { by } }]);
     }
     match next_step(inputs) {
-        None if !is_reached(inputs) => {
-            Decision::wait(Reason::GroupUnreachable, "the group cannot be seen well enough to go on")
-        }
+        None if !is_reached(inputs) => Decision::wait(
+            Reason::GroupUnreachable,
+            "the group cannot be seen well enough to go on",
+        ),
         None => {
             let mut events = Vec::new();
             if operation.parked.is_some() {
@@ -428,6 +429,10 @@ fn disjoin_highest(inputs: Inputs<'_>) -> Option<Decision> {
         let message = format!("no surviving member answers, so {} stays", recorded.name);
         return Some(Decision::wait(Reason::GroupUnreachable, message));
     };
+    if presence(seen, state, ordinal, &recorded.name) != Presence::Present {
+        let message = format!("not every member that stays lists {}: looking again", recorded.name);
+        return Some(Decision::wait(Reason::ViewsDiffer, message));
+    }
     let member = MemberRef {
         ordinal,
         name: recorded.name.clone(),

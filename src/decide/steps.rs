@@ -50,6 +50,11 @@ pub(super) fn settle(inputs: Inputs<'_>, open: &OpenStep) -> Decision {
             close(inputs, Event::StepFailed { key, reason, evidence: proof(inputs) })
         }
         Standing::Void => close(inputs, Event::StepVoid { key, evidence: proof(inputs) }),
+        // It would be refused, or run beside another person's task.
+        Standing::Resend if is_a_task(&open.step) && inputs.seen.any_task_running() => {
+            let what = format!("{}: waiting for another task's end", open.step.describe());
+            Decision::wait(Reason::ForeignTask, what)
+        }
         Standing::Resend if inputs.watch.probes() >= PROBES_MAX => {
             let what = format!("{} was sent again and again without effect", open.step.describe());
             in_doubt(inputs, open, Waiting::new(Reason::StepFailed, what))
@@ -58,6 +63,24 @@ pub(super) fn settle(inputs: Inputs<'_>, open: &OpenStep) -> Decision {
             Some(events) => Decision::Record(events),
             None => Decision::Resend { key },
         },
+    }
+}
+
+/// Whether the step's effect is a task of the group that runs alone.
+fn is_a_task(step: &Step) -> bool {
+    match step {
+        Step::JoinMember { .. } | Step::DisjoinMember { .. } | Step::RemoveGhostMember { .. } => {
+            true
+        }
+        Step::SetTemplate { .. }
+        | Step::ScaleStatefulSet { .. }
+        | Step::ResetMember { .. }
+        | Step::CancelTask { .. }
+        | Step::DeleteVolume { .. }
+        | Step::CreateGrid { .. }
+        | Step::UpdateGrid { .. }
+        | Step::DeleteGrid { .. }
+        | Step::DeleteStatefulSet { .. } => false,
     }
 }
 
@@ -275,7 +298,7 @@ fn settle_join(inputs: Inputs<'_>, open: &OpenStep, member: &MemberRef) -> Stand
     let (row, verdict) = join::table(facts);
     let settled = inputs.watch.settled(two(inputs, changed));
     let doubt = |what: &str| {
-        let message = format!("join of {}: {what} (row {row}: {facts:?})", member.name);
+        let message = format!("join of {}: {what}: {} (row {row})", member.name, facts.describe());
         Standing::InDoubt(Waiting::new(Reason::InDoubt, message))
     };
     match verdict {
@@ -291,9 +314,9 @@ fn settle_join(inputs: Inputs<'_>, open: &OpenStep, member: &MemberRef) -> Stand
                 .then(|| "the task ended Failed and the member is in the group".to_owned()),
         },
         join::Verdict::VoidAfterTwo => Standing::Void,
-        join::Verdict::FailedAfterTwo => {
-            Standing::Failed { reason: format!("row {row} of the join table: {facts:?}") }
-        }
+        join::Verdict::FailedAfterTwo => Standing::Failed {
+            reason: format!("{} (row {row} of the join table)", facts.describe()),
+        },
         join::Verdict::ResendAfterTwo => Standing::Resend,
     }
 }
@@ -324,7 +347,8 @@ fn settle_removal(
     let (row, verdict) = disjoin::table(facts);
     let settled = inputs.watch.settled(two(inputs, survivor_changed));
     let doubt = |what: &str| {
-        let message = format!("removal of {}: {what} (row {row}: {facts:?})", member.name);
+        let message =
+            format!("removal of {}: {what}: {} (row {row})", member.name, facts.describe());
         Standing::InDoubt(Waiting::new(Reason::InDoubt, message))
     };
     match verdict {
@@ -339,9 +363,9 @@ fn settle_removal(
                 .then(|| "the task ended Failed and the member is out of the group".to_owned()),
         },
         disjoin::Verdict::VoidAfterTwo => Standing::Void,
-        disjoin::Verdict::FailedAfterTwo => {
-            Standing::Failed { reason: format!("row {row} of the disjoin table: {facts:?}") }
-        }
+        disjoin::Verdict::FailedAfterTwo => Standing::Failed {
+            reason: format!("{} (row {row} of the disjoin table)", facts.describe()),
+        },
         disjoin::Verdict::ResendAfterTwo => Standing::Resend,
     }
 }

@@ -114,6 +114,15 @@ fn a_lost_request_is_sent_again_only_after_two_equal_observations() {
 }
 
 #[test]
+fn a_lost_request_is_not_sent_again_beside_another_task() {
+    let (mut world, key) = joining(1, 1);
+    world.task(0, StepKey(uuid::Uuid::from_u128(99)), TaskStatus::Running);
+    assert_eq!(reason(&world.settled()), Some(Reason::ForeignTask));
+    world.task(0, StepKey(uuid::Uuid::from_u128(99)), TaskStatus::Success);
+    assert_eq!(world.settled(), Decision::Resend { key });
+}
+
+#[test]
 fn an_attempt_of_a_process_that_died_is_void_only_after_the_orphan_time() {
     let (mut world, _) = joining(1, 1);
     world.pod_with(1, 2);
@@ -197,6 +206,17 @@ fn nothing_joins_beside_a_foreign_task() {
     world.pod_up(1);
     world.task(0, StepKey(uuid::Uuid::from_u128(99)), TaskStatus::Running);
     assert_eq!(reason(&world.settled()), Some(Reason::ForeignTask));
+}
+
+#[test]
+fn nothing_is_disjoined_while_the_members_that_stay_disagree() {
+    let mut world = World::group(3);
+    world.wanted.size = 2;
+    world.report(1, &[0, 1]);
+    world.follow(world.decide());
+    assert_eq!(reason(&world.settled()), Some(Reason::ViewsDiffer));
+    world.report(1, &[0, 1, 2]);
+    assert_eq!(step(&world.decide()), "disjoin_member");
 }
 
 /// Scales down by one and follows decisions up to the disjoin.

@@ -57,6 +57,19 @@ pub enum OurTask {
     Unread,
 }
 
+impl OurTask {
+    /// In words.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Running => "its task is running",
+            Self::Success => "its task succeeded",
+            Self::Failed => "its task failed",
+            Self::None => "there is no task of ours",
+            Self::Unread => "its tasks cannot be read",
+        }
+    }
+}
+
 /// Name of the member at `ordinal`.
 pub fn name_of(state: &CacheState, ordinal: Ordinal) -> String {
     format!("{}-{ordinal}", state.name)

@@ -71,6 +71,12 @@ impl Watch {
         self
     }
 
+    /// Another task runs: as long as that is seen, no probe is counted.
+    pub fn busy(&mut self) {
+        self.probes = 0;
+        self.counted_at = self.now;
+    }
+
     /// How long every observation has been equal to the last one.
     pub fn stable_for(&self) -> Duration {
         self.now.since(self.since)
@@ -140,6 +146,17 @@ mod tests {
         assert_eq!(watch.probes(), PROBES_MAX);
         watch = watch.observe(stable.clone(), at(101), key(), Some((1, None)), WINDOW);
         assert_eq!(watch.probes(), 0, "a task seen running resets the count");
+    }
+
+    #[test]
+    fn no_probe_is_counted_while_another_task_is_seen() {
+        let stable = World::group(2).seen().stable();
+        let mut watch = Watch::default();
+        for second in 0..200 {
+            watch = watch.observe(stable.clone(), at(second), key(), None, WINDOW);
+            watch.busy();
+        }
+        assert_eq!(watch.probes(), 0);
     }
 
     #[test]
