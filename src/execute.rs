@@ -58,6 +58,11 @@ impl From<Sent> for Effect {
     fn from(sent: Sent) -> Self {
         match sent {
             Sent::Accepted { task, .. } => Self::Accepted { task },
+            // What runs or exists already may be this very request, which something between here
+            // and the member sent twice.
+            Sent::Refused { status: 409, error } => {
+                Self::Unknown { reason: format!("409: {error}") }
+            }
             Sent::Refused { status, error } => {
                 Self::Refused { reason: format!("refused {status}: {error}") }
             }
@@ -304,5 +309,18 @@ fn deleted<T>(answer: Result<Result<T, kube::Error>, tokio::time::error::Elapsed
         }
         Ok(Err(error)) => api_effect(&error),
         Err(_) => Effect::Unknown { reason: "the API server did not answer in time".to_owned() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_conflict_says_nothing_about_the_effect_and_any_other_refusal_does() {
+        let refused = |status| Effect::from(Sent::Refused { status, error: "no".into() });
+        assert!(matches!(refused(409), Effect::Unknown { .. }));
+        assert!(matches!(refused(400), Effect::Refused { .. }));
+        assert!(matches!(refused(503), Effect::Refused { .. }));
     }
 }

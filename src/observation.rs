@@ -85,8 +85,8 @@ pub struct Report {
     pub incarnation: Incarnation,
     /// Its view of its group.
     pub group: Answer<GroupView>,
-    /// The same, read once more after all other members were read; only where it is the one
-    /// established member that can be reached.
+    /// The same, read once more after all other members were read; only of the primary, and only
+    /// where fewer than two others could stand beside it.
     pub group_again: Option<Answer<GroupView>>,
     /// Its own task list.
     pub tasks: Answer<Vec<TaskView>>,

@@ -241,18 +241,21 @@ async fn report(
     }
 }
 
-/// Where only one established member answers, its view is read twice: two reads of one member
-/// stand in for the views of two.
+/// Where no two established members answer beside one that may be in question, the primary's view
+/// is read twice: two reads of one member stand in for the views of two.
 async fn read_again(
     access: &Access,
     state: &CacheState,
     objects: &Objects,
     seen: &mut Observation,
 ) {
-    let mut answering = state.members.keys().filter(|ordinal| {
+    let answers = |ordinal: &Ordinal| {
         seen.reports.get(ordinal).is_some_and(|report| report.fresh_group().is_some())
-    });
-    let (Some(only), None) = (answering.next().copied(), answering.next()) else { return };
+    };
+    if state.members.keys().filter(|ordinal| answers(ordinal)).count() > 2 {
+        return;
+    }
+    let Some(only) = crate::decide::views::primary(seen, state).filter(answers) else { return };
     let Some(pod) = objects.pods.get(&only) else { return };
     let member = access.member(state, only, pod, objects.claims.get(&only));
     let again = access.client(&member).group().await;
