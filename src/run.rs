@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{Api, Client};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
@@ -15,11 +16,12 @@ use crate::admin::{self, Health, Readiness};
 use crate::args::Run;
 use crate::clock::{Clock, SystemClock};
 use crate::controller::{self, Context, ContextParts, Scope};
+use crate::events::{self, Note};
 use crate::exit;
 use crate::ids::{Ids, SystemIds};
 use crate::lease::{self, Keeper, TakeOver};
 use crate::metrics::Metrics;
-use crate::recover;
+use crate::recover::{self, anchor::ANCHOR_NAME};
 use crate::telemetry::chain;
 use crate::xsld::https::{HttpsTransport, Timeouts};
 
@@ -53,12 +55,13 @@ pub async fn run(args: &Run) -> Result<(), Exit> {
     let metrics = Arc::new(Metrics::default());
     let health = Health::new(metrics.clone());
     let serving = serve(args, &health, &stop).await?;
-    let store = open(&args.journal_dir, &*ids).await?;
+    let (store, report) = open(&args.journal_dir, &*ids).await?;
     let (client, scope, operator_namespace) = connect(args).await?;
-    let journal_id = store.head().journal_id;
-    let holder = recover::holder(args.pod_uid.as_deref(), journal_id, &args.journal_dir).map_err(
-        |error| Exit::new(exit::USAGE, format!("failed to tell this instance: {error}")),
-    )?;
+    let holder =
+        recover::holder(args.pod_uid.as_deref(), store.head().journal_id, &args.journal_dir)
+            .map_err(|error| {
+                Exit::new(exit::USAGE, format!("failed to tell this instance: {error}"))
+            })?;
     let leases = Api::namespaced(client.clone(), &operator_namespace);
     let mut keeper = Keeper::new(leases, holder.clone(), clock.clone(), times);
     health.set(Readiness::Standby);
@@ -66,8 +69,7 @@ pub async fn run(args: &Run) -> Result<(), Exit> {
         take_over = keeper.acquire() => take_over,
         () = stop.cancelled() => return Ok(()),
     };
-    let leadership = keeper.leadership();
-    let transitions = keeper.transitions();
+    let (leadership, transitions) = (keeper.leadership(), keeper.transitions());
     // The lease is renewed from now on, while the journal is judged, until the last pass has ended.
     let passes_ended = CancellationToken::new();
     let kept = tokio::spawn(keep(keeper, passes_ended.clone()));
@@ -75,6 +77,7 @@ pub async fn run(args: &Run) -> Result<(), Exit> {
         begin_term(&client, &operator_namespace, &store, &clock, &times, (&holder, transitions))
             .await?;
     info!(epoch = term.epoch.0, holder, ?take_over, "a term of leadership has begun");
+    let finding = term.finding.clone();
     let wait = match take_over {
         TakeOver::Mine => std::time::Duration::ZERO,
         TakeOver::FromAnother => times.lease + times.request,
@@ -96,6 +99,7 @@ pub async fn run(args: &Run) -> Result<(), Exit> {
         stop: stop.clone(),
     });
     health.set(Readiness::Leading);
+    tell_findings(&context, finding, &report).await;
     let watched = tokio::spawn(end_with_the_lease(context.clone(), kept));
     controller::run(context.clone(), &scope).await;
     match context.fatal() {
@@ -124,6 +128,43 @@ async fn serve(
         .map_err(|error| Exit::new(exit::USAGE, format!("--listen {}: {error}", args.listen)))?;
     info!(%address, "serving /healthz, /readyz and /metrics");
     Ok(tokio::spawn(admin::serve(listener, health.clone(), stop.clone())))
+}
+
+/// What was odd at start-up becomes an Event of the anchor's ConfigMap, where people look.
+async fn tell_findings(context: &Context, finding: Option<String>, report: &OpenReport) {
+    let rebuilt = report.healed.iter().filter_map(|healed| match healed {
+        Healed::Rebuilt { reason, records, .. } => Some((
+            "JournalRebuilt",
+            format!("sled was made anew from the audit file with {records} records: {reason}"),
+        )),
+        Healed::Appended { .. } => None,
+    });
+    let notes: Vec<_> = finding
+        .map(|finding| ("AnchorLost", finding))
+        .into_iter()
+        .chain(rebuilt)
+        .map(|(reason, message)| Note {
+            reason,
+            warning: true,
+            message,
+            operation: None,
+            seq: None,
+            action: "Recover",
+        })
+        .collect();
+    if notes.is_empty() {
+        return;
+    }
+    let anchor = ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("ConfigMap".to_owned()),
+        name: Some(ANCHOR_NAME.to_owned()),
+        namespace: Some(context.operator_namespace.clone()),
+        ..ObjectReference::default()
+    };
+    let (client, wall) = (&context.client, context.clock.wall());
+    let timeout = context.times.request;
+    events::publish(client, &anchor, &notes, &context.instance, wall, timeout).await;
 }
 
 /// Renews until the term is lost, or nothing is done in it any more.
@@ -156,13 +197,13 @@ async fn end_with_the_lease(
 }
 
 /// Opens and heals the journal; it blocks, so it runs on a thread of its own.
-async fn open(dir: &Path, ids: &dyn Ids) -> Result<Arc<dyn Store>, Exit> {
+async fn open(dir: &Path, ids: &dyn Ids) -> Result<(Arc<dyn Store>, OpenReport), Exit> {
     let options = OpenOptions { dir: dir.to_owned(), journal_id: ids.journal() };
     let opened = tokio::task::spawn_blocking(move || sled::open(&options)).await;
     match opened {
         Ok(Ok((store, report))) => {
             tell(dir, &report);
-            Ok(Arc::new(store))
+            Ok((Arc::new(store), report))
         }
         Ok(Err(error)) => Err(Exit::new(error.exit_code(), chain(&error))),
         Err(error) => {
