@@ -144,16 +144,33 @@ pub fn main(cli: &Cli) -> ExitCode {
     let stdout = io::stdout();
     let choice = anstream::AutoStream::choice(&stdout);
     let colour = stdout.is_terminal() && choice != anstream::ColorChoice::Never;
-    ExitCode::from(run_with(cli, colour, &mut stdout.lock(), &mut io::stderr()))
+    let gone = || reader_is_gone(&stdout);
+    ExitCode::from(run_with(cli, colour, &gone, &mut stdout.lock(), &mut io::stderr()))
+}
+
+/// Whether stdout is a pipe whose other end is closed. A write would tell, but a followed log may
+/// have nothing to write for a long time.
+fn reader_is_gone(stdout: &io::Stdout) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut pipe = [PollFd::new(stdout, PollFlags::empty())];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let told = poll(&mut pipe, Some(&now)).is_ok_and(|told| told > 0);
+    told && pipe[0].revents().contains(PollFlags::ERR)
 }
 
 /// Carries out a command without colour and gives its exit code.
 pub fn run(cli: &Cli, stdout: &mut dyn Write, stderr: &mut dyn Write) -> u8 {
-    run_with(cli, false, stdout, stderr)
+    run_with(cli, false, &|| false, stdout, stderr)
 }
 
-fn run_with(cli: &Cli, colour: bool, stdout: &mut dyn Write, stderr: &mut dyn Write) -> u8 {
-    let mut output = Output::new(stdout, stderr, cli.output, colour);
+fn run_with(
+    cli: &Cli,
+    colour: bool,
+    reader_is_gone: &dyn Fn() -> bool,
+    stdout: &mut dyn Write,
+    stderr: &mut dyn Write,
+) -> u8 {
+    let mut output = Output::new(stdout, stderr, cli.output, colour, reader_is_gone);
     match dispatch(cli, &mut output) {
         Ok(()) => output.exit_code(),
         // Whoever reads has seen enough.

@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::Serialize;
 
 use crate::event::{
-    Cause, End, Event, Goal, Incarnation, OperationId, OperationKind, Ordinal, Receipt,
-    Step, StepKey, Text,
+    Cause, End, Event, Goal, Incarnation, OperationId, OperationKind, Ordinal, Receipt, Step,
+    StepKey, Text,
 };
 
 /// How many ended operations a cache remembers; the journal itself keeps all of them.

@@ -80,7 +80,7 @@ impl Log {
                     }
                 }
             }
-            // A follower sees what is printed, and learns here that nobody reads any more.
+            // Ends here when nobody reads any more, even while nothing is appended.
             output.flush()?;
             std::thread::sleep(FOLLOW_INTERVAL);
         }

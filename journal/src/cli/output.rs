@@ -15,6 +15,7 @@ pub(super) struct Output<'a> {
     format: Format,
     colour: bool,
     exit: u8,
+    reader_is_gone: &'a dyn Fn() -> bool,
 }
 
 impl<'a> Output<'a> {
@@ -23,8 +24,9 @@ impl<'a> Output<'a> {
         stderr: &'a mut dyn Write,
         format: Format,
         colour: bool,
+        reader_is_gone: &'a dyn Fn() -> bool,
     ) -> Self {
-        Self { stdout, stderr, format, colour, exit: 0 }
+        Self { stdout, stderr, format, colour, exit: 0, reader_is_gone }
     }
 
     pub(super) fn format(&self) -> Format {
@@ -111,8 +113,16 @@ impl<'a> Output<'a> {
         if self.colour { format!("{style}{text}{style:#}") } else { text.to_owned() }
     }
 
+    /// Hands over what is printed.
+    ///
+    /// # Errors
+    /// A broken pipe when nobody reads any more, even if there was nothing to hand over.
     pub(super) fn flush(&mut self) -> Result<(), Error> {
-        Ok(self.stdout.flush()?)
+        self.stdout.flush()?;
+        if (self.reader_is_gone)() {
+            return Err(io::Error::from(io::ErrorKind::BrokenPipe).into());
+        }
+        Ok(())
     }
 }
 

@@ -201,6 +201,18 @@ fn a_closed_pipe_is_success() {
 }
 
 #[test]
+fn a_followed_log_ends_when_nobody_reads_any_more() {
+    let dir = journal();
+    let dir = dir.path().display().to_string();
+    let cli = Mounted::parse_from(["journal", "log", "--follow", "--journal-dir", &dir]).cli;
+    let asked = std::cell::Cell::new(0);
+    let gone = || asked.replace(asked.get() + 1) == 1;
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    assert_eq!(run_with(&cli, false, &gone, &mut stdout, &mut stderr), 0);
+    assert_eq!((asked.get(), stdout.split(|byte| *byte == b'\n').count()), (2, 25));
+}
+
+#[test]
 fn a_followed_log_shows_what_is_appended_until_its_end_is_reached() {
     let dir = tempfile::tempdir().unwrap();
     let entries = entries_of(&story());
@@ -231,7 +243,7 @@ fn colour_never_carries_the_meaning() {
     let dir = dir.path().display().to_string();
     let cli = Mounted::parse_from(["journal", "log", "--journal-dir", &dir]).cli;
     let (mut painted, mut plain) = (Vec::new(), Vec::new());
-    run_with(&cli, true, &mut painted, &mut Vec::new());
+    run_with(&cli, true, &|| false, &mut painted, &mut Vec::new());
     run(&cli, &mut plain, &mut Vec::new());
     assert_ne!(painted, plain);
     assert!(!plain.contains(&0x1b));
