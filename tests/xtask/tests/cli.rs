@@ -1,4 +1,5 @@
 //! The command line as a person meets it.
+#![allow(clippy::unwrap_used, missing_docs, reason = "this is a test")]
 
 use std::process::{Command, Output};
 
