@@ -49,9 +49,7 @@ pub async fn run(args: &Run) -> Result<(), Exit> {
     let times = args.times.times();
     times.check().map_err(|error| Exit::new(exit::USAGE, error.to_string()))?;
     let stop = stop_on_signals().map_err(|error| Exit::new(exit::USAGE, error.to_string()))?;
-    let clock: Arc<dyn Clock> = SystemClock::new();
-    let ids: Arc<dyn Ids> = SystemIds::new();
-
+    let (clock, ids): (Arc<dyn Clock>, Arc<dyn Ids>) = (SystemClock::new(), SystemIds::new());
     let metrics = Arc::new(Metrics::default());
     let health = Health::new(metrics.clone());
     let serving = serve(args, &health, &stop).await?;
