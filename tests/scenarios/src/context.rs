@@ -19,6 +19,7 @@ use xsld_sim::world::OperatorProcess;
 pub use self::history::{Change, History};
 pub use self::objects::{Kind, condition, is_true};
 pub use self::operator::OperatorOptions;
+pub(crate) use self::operator::strip_colours;
 pub use self::waiting::Seen;
 use crate::Result;
 use crate::stage::Stage;

@@ -44,6 +44,12 @@ pub(crate) async fn failure(context: &Context, error: &anyhow::Error) -> String 
     text
 }
 
+/// The last line of a log, without colours.
+pub(crate) fn last_line(log: &str) -> String {
+    let plain = crate::context::strip_colours(log);
+    plain.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default().to_owned()
+}
+
 fn log_tail(context: &Context) -> String {
     let log = std::fs::read_to_string(context.log()).unwrap_or_default();
     let lines: Vec<&str> = log.lines().collect();

@@ -4,6 +4,10 @@ mod bootstrap;
 mod claims;
 mod failures;
 mod faults;
+mod grids;
+mod input;
+mod operators;
+mod random;
 mod scale;
 
 use crate::Scenario;
@@ -11,10 +15,14 @@ use crate::Scenario;
 /// All scenarios, the long ones first, so that none is left running alone at the end.
 pub fn all() -> Vec<Scenario> {
     let mut all = Vec::new();
+    all.extend(random::scenarios());
     all.extend(failures::scenarios());
     all.extend(faults::scenarios());
     all.extend(scale::scenarios());
     all.extend(claims::scenarios());
+    all.extend(operators::scenarios());
+    all.extend(grids::scenarios());
+    all.extend(input::scenarios());
     all.extend(bootstrap::scenarios());
     all
 }

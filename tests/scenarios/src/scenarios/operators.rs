@@ -1,0 +1,355 @@
+//! The operator itself: ended, killed, twice, with a journal that it cannot have; and objects that
+//! it must refuse or leave alone.
+
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use serde_json::{Value, json};
+use xsld_sim::world::OperatorProcess;
+
+use super::bootstrap::MINUTE;
+use super::scale::until;
+use crate::context::{Context, Kind, OperatorOptions, Seen, is_true};
+use crate::{Result, Scenario};
+
+const CHANGE: Duration = Duration::from_secs(120);
+
+pub(super) fn scenarios() -> Vec<Scenario> {
+    vec![
+        Scenario::new("operators::an_ended_operator_gives_its_lease_back", |c| Box::pin(ended(c))),
+        Scenario::new("operators::an_operator_ended_in_a_join_goes_on_with_it", |c| {
+            Box::pin(ended_in_a_join(c))
+        }),
+        Scenario::new("operators::an_operator_killed_at_rest_comes_back_to_rest", |c| {
+            Box::pin(killed_at_rest(c))
+        }),
+        Scenario::new("operators::a_frozen_operator_does_nothing_after_its_lease", |c| {
+            Box::pin(frozen(c))
+        }),
+        Scenario::new("operators::a_second_operator_waits_for_the_lease", |c| {
+            Box::pin(second_waits(c))
+        }),
+        Scenario::new("operators::a_journal_in_use_is_refused", |c| Box::pin(locked(c))),
+        Scenario::new("operators::a_journal_that_cannot_be_written_is_refused", |c| {
+            Box::pin(not_writable(c))
+        })
+        .without_operator(),
+        Scenario::new("operators::a_journal_of_another_namespace_is_refused", |c| {
+            Box::pin(of_another_namespace(c))
+        })
+        .without_operator(),
+        Scenario::new("pods::a_changed_pod_waits_for_a_roll", |c| Box::pin(changed_pod(c))),
+        Scenario::new("pods::replicas_lowered_by_hand_are_set_back", |c| Box::pin(by_hand(c))),
+        Scenario::new("pods::a_deleted_stateful_set_is_made_again_and_nothing_is_lost", |c| {
+            Box::pin(set_deleted(c))
+        }),
+        Scenario::new("pods::a_paused_cache_stops_at_a_step_boundary", |c| Box::pin(paused(c))),
+        Scenario::new("pods::a_member_that_a_person_removed_is_joined_again", |c| {
+            Box::pin(removed_by_hand(c))
+        }),
+        Scenario::new("pods::a_member_that_never_starts_blocks_only_itself", |c| {
+            Box::pin(never_starts(c))
+        }),
+    ]
+}
+
+async fn holder(c: &Context) -> Result<String> {
+    let leases = c.list(Kind::Lease).await?;
+    let lease = leases.first().context("there is no lease")?;
+    Ok(lease["spec"]["holderIdentity"].as_str().unwrap_or_default().to_owned())
+}
+
+async fn ended(c: &Context) -> Result {
+    c.create("c", 1).await?;
+    c.ready("c", 1, MINUTE).await?;
+    ensure!(!holder(c).await?.is_empty(), "nobody holds the lease");
+    let status = c.terminate_operator().await?;
+    ensure!(status.success(), "the operator ended with {status}");
+    ensure!(holder(c).await?.is_empty(), "the lease was not given back: {}", holder(c).await?);
+    c.start_operator().await?;
+    c.resize("c", 2).await?;
+    c.ready("c", 2, CHANGE).await
+}
+
+async fn ended_in_a_join(c: &Context) -> Result {
+    c.create("c", 1).await?;
+    c.ready("c", 1, MINUTE).await?;
+    c.resize("c", 2).await?;
+    until(c, "join_started", "c-1").await?;
+    let status = c.terminate_operator().await?;
+    ensure!(status.success(), "the operator ended with {status}");
+    c.start_operator().await?;
+    c.ready("c", 2, CHANGE).await?;
+    ensure!(c.count("join_started", "c-1")? == 1, "c-1 was joined more than once");
+    Ok(())
+}
+
+async fn killed_at_rest(c: &Context) -> Result {
+    c.create("c", 2).await?;
+    c.ready("c", 2, 2 * MINUTE).await?;
+    let before = c.recorded("operation_begun")?;
+    c.kill_operator().await?;
+    c.start_operator().await?;
+    c.ready("c", 2, CHANGE).await?;
+    ensure!(c.recorded("operation_begun")? == before, "an operation was begun for nothing");
+    Ok(())
+}
+
+/// An operator that stood still for longer than its lease, while another one took over, must not
+/// act on what it knew: it ends.
+async fn frozen(c: &Context) -> Result {
+    c.create("c", 1).await?;
+    c.ready("c", 1, MINUTE).await?;
+    c.kill_operator().await?;
+    let mut first = c.spawn_operator(&OperatorOptions::default()).await?;
+    wait_readiness(c, &mut first).await?;
+    first.freeze();
+    // Another host's operator would have a journal of its own; this one has none, and waits.
+    let aside = c.dir.join("second");
+    let options = OperatorOptions {
+        journal_dir: Some(aside.join("journal")),
+        log: Some(aside.join("operator.log")),
+        ..OperatorOptions::default()
+    };
+    let mut second = c.spawn_operator(&options).await?;
+    let former = holder(c).await?;
+    let taken = c
+        .wait("the lease to change hands", MINUTE, async || {
+            let now = holder(c).await?;
+            Ok(Seen::when(now != former && !now.is_empty(), || format!("held by {now}")))
+        })
+        .await;
+    first.thaw();
+    let status = ends(&mut first, MINUTE).await;
+    second.kill().await?;
+    taken?;
+    let status = status?;
+    ensure!(!status.success(), "the operator that lost its lease ended well");
+    // The second one began a term in another journal, which the first must not pass over.
+    Ok(())
+}
+
+async fn wait_readiness(c: &Context, operator: &mut OperatorProcess) -> Result {
+    c.wait("the operator to lead", MINUTE, async || {
+        if let Some(status) = operator.try_wait()? {
+            anyhow::bail!("it ended with {status}: {}", operator.log_tail(3));
+        }
+        let tail = operator.log_tail(3);
+        Ok(Seen::when(tail.contains("a term of leadership has begun"), || tail.clone()))
+    })
+    .await
+}
+
+async fn ends(operator: &mut OperatorProcess, limit: Duration) -> Result<ExitStatus> {
+    let ended = tokio::time::timeout(limit, operator.wait()).await;
+    Ok(ended.with_context(|| format!("it did not end within {limit:?}"))??)
+}
+
+/// A second operator with a journal of its own stands by as long as the first one holds the lease.
+async fn second_waits(c: &Context) -> Result {
+    c.create("c", 1).await?;
+    c.ready("c", 1, MINUTE).await?;
+    let options = OperatorOptions {
+        journal_dir: Some(c.dir.join("second/journal")),
+        log: Some(c.dir.join("second/operator.log")),
+        ..OperatorOptions::default()
+    };
+    let mut second = c.spawn_operator(&options).await?;
+    c.resize("c", 2).await?;
+    c.ready("c", 2, CHANGE).await?;
+    ensure!(second.try_wait()?.is_none(), "the second operator ended: {}", second.log_tail(5));
+    let records = crate::context::records::records(&c.dir.join("second/journal"))?;
+    ensure!(records.is_empty(), "the second operator wrote {} records", records.len());
+    let status = second.terminate().await?;
+    ensure!(status.success(), "a waiting operator ended with {status}");
+    Ok(())
+}
+
+async fn refused(c: &Context, options: &OperatorOptions, code: i32, words: &[&str]) -> Result {
+    let mut operator = c.spawn_operator(options).await?;
+    let status = ends(&mut operator, MINUTE).await?;
+    let tail = operator.log_tail(3);
+    ensure!(status.code() == Some(code), "it ended with {status}, and not {code}: {tail}");
+    let last = crate::report::last_line(&tail);
+    for word in words {
+        ensure!(last.contains(word), "its last line does not say {word:?}: {last}");
+    }
+    Ok(())
+}
+
+async fn locked(c: &Context) -> Result {
+    let options =
+        OperatorOptions { log: Some(c.dir.join("second.log")), ..OperatorOptions::default() };
+    let dir = c.journal_dir().display().to_string();
+    refused(c, &options, 10, &[&dir]).await?;
+    c.create("c", 1).await?;
+    c.ready("c", 1, MINUTE).await
+}
+
+async fn not_writable(c: &Context) -> Result {
+    // For root no mode is an obstacle, but what is no directory can hold no file.
+    let file = c.dir.join("file");
+    std::fs::write(&file, "no directory")?;
+    let options =
+        OperatorOptions { journal_dir: Some(file.join("journal")), ..OperatorOptions::default() };
+    refused(c, &options, 11, &["file"]).await
+}
+
+/// A volume of another namespace's operator: it refuses to start rather than to judge this
+/// namespace by it.
+async fn of_another_namespace(c: &Context) -> Result {
+    c.start_operator().await?;
+    c.terminate_operator().await?;
+    let other = format!("{}-other", c.namespace);
+    let api: kube::Api<k8s_openapi::api::core::v1::Namespace> = kube::Api::all(c.client());
+    let object = serde_json::from_value(json!({"metadata": {"name": other}}))?;
+    api.create(&kube::api::PostParams::default(), &object).await?;
+    let options = OperatorOptions {
+        operator_namespace: Some(other.clone()),
+        log: Some(c.dir.join("second.log")),
+        ..OperatorOptions::default()
+    };
+    let outcome = refused(c, &options, 13, &["namespace"]).await;
+    api.delete(&other, &kube::api::DeleteParams::default()).await?;
+    outcome
+}
+
+async fn containers(c: &Context) -> Result<Vec<String>> {
+    let pods = c.list(Kind::Pod).await?;
+    Ok(pods
+        .iter()
+        .map(|pod| pod["status"]["containerStatuses"][0]["containerID"].to_string())
+        .collect())
+}
+
+/// Neither image nor pod settings are rolled out by this release: that they wait is told, and
+/// nothing restarts.
+async fn changed_pod(c: &Context) -> Result {
+    c.create("c", 2).await?;
+    c.ready("c", 2, 2 * MINUTE).await?;
+    let before = containers(c).await?;
+    c.patch(Kind::Cache, "c", json!({"spec": {"image": "ibmcom/xsld:8614"}})).await?;
+    let waits = ("Deferred", "True", "RequiresUpdate");
+    let cache = c.wait_condition(Kind::Cache, "c", waits, MINUTE).await?;
+    ensure!(
+        cache["status"]["image"]["current"] == "ibmcom/xsld:8613",
+        "{}",
+        cache["status"]["image"]
+    );
+    ensure!(
+        cache["status"]["image"]["target"] == "ibmcom/xsld:8614",
+        "{}",
+        cache["status"]["image"]
+    );
+    // A pod that dies meanwhile does not take the new image either.
+    c.delete(Kind::Pod, "c-1").await?;
+    c.wait_for(Kind::Cache, "c", "all Online again", CHANGE, |cache| {
+        cache["status"]["online"] == 2 && is_true(cache, "GroupReachable", None)
+    })
+    .await?;
+    let pod = c.get(Kind::Pod, "c-1").await?;
+    let image = &pod["spec"]["containers"][0]["image"];
+    ensure!(*image == "ibmcom/xsld:8613", "c-1 came back with {image}");
+    let first = c.get(Kind::Pod, "c-0").await?;
+    let container = first["status"]["containerStatuses"][0]["containerID"].to_string();
+    ensure!(before.contains(&container), "c-0 was restarted");
+    c.patch(Kind::Cache, "c", json!({"spec": {"image": "ibmcom/xsld:8613"}})).await?;
+    c.ready("c", 2, CHANGE).await
+}
+
+/// Somebody lowers the replicas of the StatefulSet: they are set back, and no claim goes.
+async fn by_hand(c: &Context) -> Result {
+    c.allow(|allowed| allowed.scaled_by_hand = true);
+    c.create("c", 2).await?;
+    c.ready("c", 2, 2 * MINUTE).await?;
+    let claim = c.get(Kind::Claim, "vol-c-1").await?;
+    match c.kubectl(&["scale", "statefulset/c", "--replicas=1"]).await? {
+        Some(said) => ensure!(said.success, "kubectl scale: {}", said.stderr),
+        None => drop(c.patch(Kind::StatefulSet, "c", json!({"spec": {"replicas": 1}})).await?),
+    }
+    c.wait("the change to be told", MINUTE, async || {
+        Ok(Seen::when(c.history.told("ReplicasChanged"), || "no Event yet".to_owned()))
+    })
+    .await?;
+    c.ready("c", 2, CHANGE).await?;
+    let after = c.get(Kind::Claim, "vol-c-1").await?;
+    ensure!(claim["metadata"]["uid"] == after["metadata"]["uid"], "the claim went");
+    ensure!(c.count("join_started", "")? == 1, "a member was joined again");
+    ensure!(c.count("disjoin_started", "")? == 0, "a member was disjoined");
+    Ok(())
+}
+
+async fn set_deleted(c: &Context) -> Result {
+    c.create("c", 2).await?;
+    c.ready("c", 2, 2 * MINUTE).await?;
+    let former = c.get(Kind::StatefulSet, "c").await?;
+    c.delete(Kind::StatefulSet, "c").await?;
+    c.wait_for(Kind::StatefulSet, "c", "made again", MINUTE, |set| {
+        !set.is_null() && set["metadata"]["uid"] != former["metadata"]["uid"]
+    })
+    .await?;
+    c.ready("c", 2, CHANGE).await?;
+    ensure!(c.count("join_started", "")? == 1, "a member was joined again");
+    Ok(())
+}
+
+async fn paused(c: &Context) -> Result {
+    c.create("c", 1).await?;
+    c.ready("c", 1, MINUTE).await?;
+    c.patch(Kind::Cache, "c", json!({"spec": {"size": 3}})).await?;
+    until(c, "join_started", "c-1").await?;
+    c.patch(Kind::Cache, "c", json!({"spec": {"paused": true}})).await?;
+    until(c, "joined", "c-1").await?;
+    let paused = |cache: &Value| {
+        let conditions = cache["status"]["conditions"].as_array();
+        conditions.is_some_and(|all| all.iter().any(|one| one["reason"] == "Paused"))
+    };
+    c.wait_for(Kind::Cache, "c", "Paused", MINUTE, paused).await?;
+    // The step in flight came to its end, and no other began.
+    ensure!(c.count("join_started", "c-2")? == 0, "c-2 was joined in a pause");
+    c.patch(Kind::Cache, "c", json!({"spec": {"paused": false}})).await?;
+    c.ready("c", 3, CHANGE).await
+}
+
+/// A person takes a member out in the console: it is wanted, so it is joined again.
+async fn removed_by_hand(c: &Context) -> Result {
+    c.allow(|allowed| allowed.foreign_tasks = true);
+    c.create("c", 2).await?;
+    c.ready("c", 2, 2 * MINUTE).await?;
+    let task = json!({
+        "command": "MemberDisjoinTaskCommand",
+        "description": "a person at the console",
+        "parameters": {"memberName": "c-1"},
+    });
+    c.post("c-0", "/task", task).await?;
+    until(c, "disjoined", "c-1").await?;
+    c.ready("c", 2, CHANGE).await?;
+    ensure!(c.count("joined", "c-1")? == 2, "c-1 did not join again");
+    Ok(())
+}
+
+/// A member whose pod cannot be placed: the others serve, the condition says so, and the cache can
+/// be made smaller again.
+async fn never_starts(c: &Context) -> Result {
+    let pod =
+        json!({"antiAffinity": "Required", "nodeSelector": {"kubernetes.io/hostname": "node-1"}});
+    c.create_with("c", 1, json!({"pod": pod})).await?;
+    c.ready("c", 1, MINUTE).await?;
+    c.resize("c", 2).await?;
+    let waits = |cache: &Value| {
+        cache["status"]["observedGeneration"] == cache["metadata"]["generation"]
+            && is_true(cache, "Progressing", None)
+            && cache["status"]["online"] == 1
+    };
+    c.wait_for(Kind::Cache, "c", "waiting for a pod", MINUTE, waits).await?;
+    c.wait_for(Kind::Pod, "c-1", "unschedulable", MINUTE, |pod| {
+        pod["status"]["conditions"].as_array().is_some_and(|all| {
+            all.iter().any(|one| one["type"] == "PodScheduled" && one["status"] == "False")
+        })
+    })
+    .await?;
+    c.resize("c", 1).await?;
+    c.ready("c", 1, CHANGE).await?;
+    c.gone(Kind::Claim, "vol-c-1", MINUTE).await
+}
