@@ -21,6 +21,8 @@ const ON_CONTROL_PLANE: &str = "control_plane";
 const SCENARIOS: &str = "scenarios";
 /// The program that builds the control plane.
 const BUILDER: &str = "build-control-plane";
+/// Tells the tests which operator to run, so that they need not build one.
+const BINARY: &str = "XSLD_OPERATOR_BINARY";
 /// What every stage builds.
 const EVERYTHING: [&str; 2] = ["--workspace", "--all-features"];
 
@@ -185,6 +187,7 @@ impl Suite<'_> {
         let words = ["test", "--no-fail-fast"].into_iter().chain(EVERYTHING);
         let mut command = cargo::cargo(words);
         command.args(targets.iter().map(AsRef::as_ref));
+        command.env(BINARY, self.workspace.program(generate::OPERATOR));
         command.args(self.options.filter.iter().flat_map(|filter| ["--", filter]));
         let mut count = Count::default();
         let ok = live::run(&mut command, |line| count.line(line))?;
