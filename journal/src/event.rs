@@ -170,7 +170,7 @@ pub struct AdoptedMember {
 }
 
 /// A record's payload. Each variant says what state it makes and what refuses it; the table
-/// itself is [`crate::state::StreamState::apply`].
+/// itself is [`crate::state::CacheState::apply`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
@@ -265,7 +265,8 @@ pub enum Event {
         /// What proves it, as JSON.
         evidence: String,
     },
-    /// The request was never sent: a precondition or the lease said no.
+    /// The request was never sent: a precondition or the lease said no. Refused once anything is
+    /// known of it having been sent.
     StepNotSent {
         /// The attempt.
         key: StepKey,
@@ -284,7 +285,7 @@ pub enum Event {
         /// What changed.
         evidence: String,
     },
-    /// The operation is over. Refused while a step is open.
+    /// The operation is over, parked or not. Refused while a step is open.
     OperationEnded {
         /// How.
         end: End,

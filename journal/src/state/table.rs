@@ -53,7 +53,10 @@ impl CacheState {
                 let step = self.close_step(stamp, event, *key)?;
                 self.succeed(stamp, event, step)
             }
-            Event::StepFailed { key, reason, .. } | Event::StepNotSent { key, reason } => {
+            Event::StepFailed { key, reason, .. } => self.fail(stamp, event, *key, reason),
+            Event::StepNotSent { key, reason } => {
+                let sent = self.open_mut(stamp, event, *key)?.progress != Progress::Intended;
+                refuse_if(sent, event, "it may have been sent")?;
                 self.fail(stamp, event, *key, reason)
             }
             Event::StepVoid { key, .. } => {
@@ -148,6 +151,43 @@ impl CacheState {
         Ok(())
     }
 
+    /// What an intent must agree with, so that a wrong decision is refused before it is carried
+    /// out: at the outcome it would be too late.
+    fn check_intent(&self, event: &Event, step: &Step) -> Result<(), IllegalTransition> {
+        match step {
+            Step::JoinMember { member, .. } => {
+                let recorded = self.members.contains_key(&member.ordinal);
+                refuse_if(recorded, event, "it is a member")
+            }
+            Step::ScaleStatefulSet { from, .. } => {
+                let committed = self.committed.replicas.unwrap_or(0);
+                refuse_if(*from != committed, event, "it starts from other replicas")
+            }
+            Step::DeleteVolume { receipt: Receipt::CacheDeleted, .. } => {
+                let kind = self.operation.as_ref().map(|operation| operation.kind);
+                let deleting = kind == Some(OperationKind::Delete);
+                refuse_if(!deleting, event, "the cache is not being deleted")
+            }
+            Step::DeleteVolume { ordinal, claim_uid, receipt, .. } => {
+                let member = self.members.values().any(|member| member.claim_uid == *claim_uid);
+                refuse_if(member, event, "the claim is a member's")?;
+                let proven = self.leaving.get(ordinal).is_some_and(|leaving| {
+                    leaving.claim_uid == *claim_uid && leaving.receipt == *receipt
+                });
+                refuse_if(!proven, event, "no member that left has this claim and this receipt")
+            }
+            Step::SetTemplate { .. }
+            | Step::DisjoinMember { .. }
+            | Step::RemoveGhostMember { .. }
+            | Step::ResetMember { .. }
+            | Step::CancelTask { .. }
+            | Step::CreateGrid { .. }
+            | Step::UpdateGrid { .. }
+            | Step::DeleteGrid { .. }
+            | Step::DeleteStatefulSet { .. } => Ok(()),
+        }
+    }
+
     fn progress(
         &mut self,
         stamp: Stamp,
@@ -218,6 +258,8 @@ impl CacheState {
         attempt: u32,
         key: StepKey,
     ) -> Result<(), IllegalTransition> {
+        self.operation_mut(stamp, event)?;
+        self.check_intent(event, step)?;
         let target = step.target();
         let cancels = matches!(step, Step::CancelTask { .. });
         let operation = self.operation_mut(stamp, event)?;

@@ -414,6 +414,38 @@ fn a_disjoined_member_is_leaving_until_its_claim_is_settled() {
 }
 
 #[test]
+fn a_wrong_intent_is_refused_before_anything_is_done() {
+    let intend = |events: Vec<Event>, step: Step| {
+        let attempt = 1;
+        let key = key_of(&step, attempt);
+        refusal(&with(events, [Event::StepIntended { step, attempt, key, evidence: "{}".into() }]))
+    };
+    assert!(intend(after([join(1)]), join(1)).contains("it is a member"));
+    assert!(intend(after([]), scale(7, 9)).contains("other replicas"));
+    let gone = after([join(1), disjoin(1)]);
+    let other = Receipt::Disjoined { seq: 1 };
+    assert!(intend(gone.clone(), delete_volume(other)).contains("this receipt"));
+    assert!(intend(gone, delete_volume(Receipt::CacheDeleted)).contains("not being deleted"));
+    let mut of_a_member = delete_volume(Receipt::Disjoined { seq: 7 });
+    if let Step::DeleteVolume { claim_uid, .. } = &mut of_a_member {
+        "claim-uid-1".clone_into(claim_uid);
+    }
+    assert!(intend(after([join(1)]), of_a_member).contains("a member's"));
+}
+
+#[test]
+fn what_may_have_been_sent_is_never_recorded_as_not_sent() {
+    let mut events = after([]);
+    let step = join(1);
+    let key = key_of(&step, 1);
+    events.push(Event::StepIntended { step, attempt: 1, key, evidence: "{}".into() });
+    let not_sent = Event::StepNotSent { key, reason: "x".into() };
+    folded(&with(events.clone(), [not_sent.clone()]));
+    events.push(Event::StepAccepted { key, task: None });
+    assert!(refusal(&with(events, [not_sent])).contains("may have been sent"));
+}
+
+#[test]
 fn a_ghost_is_forgotten_and_a_reset_member_is_wholly_new() {
     let ghost = Step::RemoveGhostMember { member: member(1), survivor: survivor(0) };
     let state = folded(&after([join(1), ghost]));

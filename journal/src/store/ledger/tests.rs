@@ -1,7 +1,7 @@
 use super::*;
 use crate::fixtures::{
     append_to, begun, cache, cache_opened, disjoin, entries_of, genesis, id, intended,
-    journal_append, operation, scale, story,
+    journal_append, operation, scale, story, succeeded,
 };
 
 fn replayed(entries: &[Entry]) -> Result<Ledger, ReplayError> {
@@ -88,7 +88,8 @@ fn a_destructive_intent_and_an_end_are_boundaries() {
     };
     assert!(!boundary(vec![begun(3)]));
     assert!(!boundary(vec![begun(3), intended(id, scale(0, 3), 1)]));
-    assert!(boundary(vec![begun(3), intended(id, scale(3, 0), 1)]));
+    let raised = [begun(3), intended(id, scale(0, 3), 1), succeeded(id, &scale(0, 3), 1)];
+    assert!(boundary([&raised[..], &[intended(id, scale(3, 0), 1)]].concat()));
     assert!(boundary(vec![begun(3), intended(id, disjoin(1), 1)]));
     assert!(boundary(vec![begun(3), crate::fixtures::ended()]));
 }
