@@ -38,6 +38,9 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     for difference in &differences {
         anstream::println!("{difference}; `cargo xtask generate` writes it");
     }
+    if differences.is_empty() {
+        anstream::println!("crds/ is up to date");
+    }
     Ok(differences.is_empty())
 }
 

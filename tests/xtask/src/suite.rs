@@ -103,8 +103,7 @@ impl Suite<'_> {
 
     fn tests(&mut self) -> Result<()> {
         if !self.build()? {
-            let rest = "the tests and the generated files: the build failed";
-            self.report.left_out.push(rest.to_owned());
+            self.report.left_out.push("everything after the build: it failed".to_owned());
             return Ok(());
         }
         if self.options.filter.is_none() {
