@@ -10,31 +10,45 @@
 //! - Secrets have a type that can be neither printed nor serialised.
 //! - Nothing in here knows that simulators exist.
 
+// What users write, and what is made of it: pure.
 pub mod crd;
-
-pub mod observation;
 
 pub mod validate;
 
+pub mod manifests;
+
+// What was seen, and what to do next: pure.
+pub mod observation;
+
 pub mod decide;
 
-pub mod manifests;
+// The world: reads, effects, the cache's REST API.
+pub mod observe;
 
 pub mod xsld;
 
-pub mod clock;
-pub mod ids;
-pub mod times;
+pub mod execute;
+
+// One pass after another, and what it tells.
+pub mod controller;
+
+pub mod status;
+
+pub mod events;
+
+// Start-up and leadership.
+pub mod recover;
+
+pub mod lease;
+
+pub mod run;
+
+// The program's edges. Only `clock` reads time, only `ids` makes ids.
 pub mod admin;
+pub mod args;
+pub mod clock;
+pub mod exit;
+pub mod ids;
 pub mod metrics;
 pub mod telemetry;
-pub mod lease;
-pub mod recover;
-pub mod observe;
-pub mod execute;
-pub mod status;
-pub mod events;
-pub mod exit;
-pub mod args;
-pub mod controller;
-pub mod run;
+pub mod times;

@@ -50,11 +50,14 @@ pub fn judge(found: &Found<'_>) -> Verdict {
     if let Some(genesis) = found.genesis
         && genesis != found.namespace_uid
     {
-        return refuse(exit::BELONGS_ELSEWHERE, format!(
-            "the journal belongs to another cluster or namespace (its genesis names the namespace \
+        return refuse(
+            exit::BELONGS_ELSEWHERE,
+            format!(
+                "the journal belongs to another cluster or namespace (its genesis names the namespace \
              uid {genesis}, this one is {}): mount the right volume",
-            found.namespace_uid
-        ));
+                found.namespace_uid
+            ),
+        );
     }
     let Some(anchor) = found.anchor else {
         return match (found.genesis, found.has_caches) {
@@ -64,32 +67,41 @@ pub fn judge(found: &Found<'_>) -> Verdict {
         };
     };
     if found.genesis.is_none() || anchor.journal_id != found.journal_id {
-        return refuse(exit::VERDICT, format!(
-            "the anchor names journal {} at sequence {}, but this directory holds {}: the volume \
+        return refuse(
+            exit::VERDICT,
+            format!(
+                "the anchor names journal {} at sequence {}, but this directory holds {}: the volume \
              was lost or is another one. Bring the right volume back. If it is gone for good, \
              delete the ConfigMap xsld-operator-journal: the operator then begins a new journal \
              and adopts the caches that it finds, and deletes nothing before two equal looks",
-            anchor.journal_id,
-            anchor.seq,
-            if found.genesis.is_none() {
-                "no journal".to_owned()
-            } else {
-                format!("journal {}", found.journal_id)
-            },
-        ));
+                anchor.journal_id,
+                anchor.seq,
+                if found.genesis.is_none() {
+                    "no journal".to_owned()
+                } else {
+                    format!("journal {}", found.journal_id)
+                },
+            ),
+        );
     }
     match found.hash_at_anchor {
-        None => refuse(exit::VERDICT, format!(
-            "the journal ends at sequence {}, but its anchor names sequence {}: records were lost, \
+        None => refuse(
+            exit::VERDICT,
+            format!(
+                "the journal ends at sequence {}, but its anchor names sequence {}: records were lost, \
              or an older copy of the volume is mounted. Bring the newest copy back",
-            found.seq, anchor.seq
-        )),
+                found.seq, anchor.seq
+            ),
+        ),
         Some(hash) if hex(&hash) == anchor.hash => Verdict::Normal,
-        Some(_) => refuse(exit::VERDICT, format!(
-            "the journal and its anchor differ at sequence {}: the journal was forked or altered. \
+        Some(_) => refuse(
+            exit::VERDICT,
+            format!(
+                "the journal and its anchor differ at sequence {}: the journal was forked or altered. \
              Nothing is done until a person has decided which copy is the right one",
-            anchor.seq
-        )),
+                anchor.seq
+            ),
+        ),
     }
 }
 
