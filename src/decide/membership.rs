@@ -356,6 +356,14 @@ fn join_missing(inputs: Inputs<'_>) -> Option<Decision> {
     }
     match views::own_view(seen, state, ordinal, &name) {
         OwnView::Alone => {}
+        // It is out of the group, which was read, and does not know it: nobody tells it any more.
+        OwnView::Silent if views::believes_in_a_group(seen, ordinal) => {
+            if watch.settled(times.settle) {
+                return reset(inputs, ordinal);
+            }
+            let message = format!("{name} lists a group that does not list it: looking again");
+            return Some(Decision::wait(Reason::ResettingMember, message));
+        }
         OwnView::Silent => {
             let message = format!("{name} does not answer yet");
             return Some(Decision::wait(Reason::WaitingForPods, message));

@@ -167,6 +167,27 @@ fn a_member_left_in_another_group_by_our_attempt_is_reset() {
 }
 
 #[test]
+fn a_member_that_missed_its_own_removal_is_reset() {
+    let (mut world, key) = joining(1, 1);
+    world.report(0, &[0, 1]);
+    world.task(1, key, TaskStatus::Failed);
+    let decision = world.settled();
+    world.follow(decision);
+    let decision = world.settled();
+    assert_eq!(step(&decision), "remove_ghost_member");
+    world.follow(decision);
+    let removal = world.state.open_step().unwrap().key;
+    world.report(0, &[0]);
+    world.task(0, removal, TaskStatus::Success);
+    world.report(1, &[0, 1]);
+    let Answer::Known(own) = &mut world.seen.reports.get_mut(&1).unwrap().group else { panic!() };
+    own.stale = true;
+    let decision = world.settled();
+    world.follow(decision);
+    assert_eq!(step(&world.settled()), "reset_member");
+}
+
+#[test]
 fn attempts_end_and_a_person_is_asked() {
     let (mut world, _) = joining(1, 1);
     for _ in 0..ATTEMPTS_MAX {

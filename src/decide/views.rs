@@ -177,6 +177,15 @@ pub fn own_view(seen: &Observation, state: &CacheState, ordinal: Ordinal, name: 
     }
 }
 
+/// Whether the member takes itself for a member of a group, if only by what it last knew of it.
+/// That proves nothing about the group; it does prove that the member cannot be joined as it is.
+pub fn believes_in_a_group(seen: &Observation, ordinal: Ordinal) -> bool {
+    let Some(Answer::Known(view)) = seen.reports.get(&ordinal).map(|report| &report.group) else {
+        return false;
+    };
+    view.stale && view.members.len() > 1
+}
+
 /// The task of an attempt in the list of the member that took it.
 ///
 /// `command` is the command that the attempt runs; `accepted` is the task id that the same process
