@@ -8,6 +8,7 @@ mod grids;
 mod input;
 mod operators;
 mod random;
+mod repairs;
 mod scale;
 
 use crate::Scenario;
@@ -16,6 +17,7 @@ use crate::Scenario;
 pub fn all() -> Vec<Scenario> {
     let mut all = Vec::new();
     all.extend(random::scenarios());
+    all.extend(repairs::scenarios());
     all.extend(failures::scenarios());
     all.extend(faults::scenarios());
     all.extend(scale::scenarios());

@@ -117,6 +117,21 @@ impl Context {
         Ok(operator.terminate().await?)
     }
 
+    /// Stops the operator where it is (SIGSTOP), or lets it go on.
+    ///
+    /// # Errors
+    /// When none runs.
+    pub async fn freeze_operator(&self, freeze: bool) -> Result {
+        let mut operator = self.operator.lock().await;
+        let process = operator.as_mut().context("no operator runs")?;
+        if freeze {
+            process.freeze()
+        } else {
+            process.thaw()
+        }
+        Ok(())
+    }
+
     /// From now on it is no failure when the operator ends by itself.
     pub fn operator_may_end(&self) {
         *self.may_end.lock().unwrap_or_else(PoisonError::into_inner) = true;

@@ -25,6 +25,9 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         Scenario::new("faults::members_that_disagree_stop_everything_until_they_agree", |c| {
             Box::pin(split_view(c))
         }),
+        Scenario::new("faults::a_late_disjoin_is_not_sent_again_after_a_long_rest", |c| {
+            Box::pin(late_after_rest(c))
+        }),
         Scenario::new("faults::a_group_that_hangs_is_told_and_nothing_is_done", |c| {
             Box::pin(hangs(c))
         }),
@@ -89,6 +92,26 @@ async fn disjoin_with(c: &Context, mut fault: Value) -> Result {
     c.ready("c", 1, CHANGE).await?;
     ensure!(c.count("disjoin_started", "c-1")? == 1, "c-1 was disjoined more than once");
     ensure!(c.faults("c-0").await?.is_empty(), "the fault never applied");
+    c.gone(Kind::Claim, "vol-c-1", MINUTE).await
+}
+
+/// Two equal observations prove something only from after the request: that the world had been the
+/// same for long before it was sent says nothing about it.
+async fn late_after_rest(c: &Context) -> Result {
+    c.create("c", 2).await?;
+    c.ready("c", 2, 2 * MINUTE).await?;
+    crate::oracle::at_rest(c).await?;
+    let late = json!({
+        "fault": "late", "ms": 3000, "count": 1, "method": "POST", "command": "Disjoin",
+    });
+    c.fault("c-0", late).await?;
+    c.resize("c", 1).await?;
+    c.ready("c", 1, CHANGE).await?;
+    let calls = c.calls()?;
+    let sent = calls.iter().filter(|call| {
+        call.method == "POST" && call.command.contains("Disjoin") && call.path.ends_with("/task")
+    });
+    ensure!(sent.count() == 1, "the request was sent again while it could still take effect");
     c.gone(Kind::Claim, "vol-c-1", MINUTE).await
 }
 
