@@ -204,12 +204,14 @@ impl Keeper {
                 self.leadership.extend(began.plus(self.times.lease));
                 Ok(())
             }
-            Err(error) if is_conflict(&error) => self.look_again(began).await,
+            Err(error) if is_conflict(&error) || is_missing(&error) => self.look_again(began).await,
             Err(error) => Err(error),
         }
     }
 
-    /// A conflict is another holder, or a renewal of our own whose answer was lost.
+    /// A conflict is another holder, or a renewal of our own whose answer was lost. A lease that
+    /// was deleted is made again: whoever makes it first holds it. In a namespace that is going it
+    /// cannot be made, and the term runs out; what can still be ended in it is ended.
     async fn look_again(&mut self, began: Moment) -> Result<(), Error> {
         let found = self.timed("read", self.api.get_opt(LEASE_NAME)).await?;
         match found {
@@ -219,7 +221,21 @@ impl Keeper {
                 Ok(())
             }
             Some(lease) => Err(Error::Lost { holder: holder_of(&lease).to_owned() }),
-            None => Err(Error::Lost { holder: "nobody: the lease was deleted".to_owned() }),
+            None => {
+                let lease = self.lease(None);
+                let params = PostParams::default();
+                match self.timed("create", self.api.create(&params, &lease)).await {
+                    Ok(made) => {
+                        self.held = Some(made);
+                        self.leadership.extend(began.plus(self.times.lease));
+                        Ok(())
+                    }
+                    Err(error) if is_conflict(&error) => {
+                        Err(Error::Lost { holder: "another instance, after a deletion".to_owned() })
+                    }
+                    Err(error) => Err(error),
+                }
+            }
         }
     }
 
@@ -293,8 +309,16 @@ fn lease_duration(lease: &Lease) -> Option<Duration> {
 }
 
 fn is_conflict(error: &Error) -> bool {
+    has_code(error, 409)
+}
+
+fn is_missing(error: &Error) -> bool {
+    has_code(error, 404)
+}
+
+fn has_code(error: &Error, code: u16) -> bool {
     matches!(error, Error::Api { source, .. }
-        if matches!(&**source, kube::Error::Api(status) if status.code == 409))
+        if matches!(&**source, kube::Error::Api(status) if status.code == code))
 }
 
 fn timed_out() -> kube::Error {

@@ -164,7 +164,12 @@ impl Armed<'_> {
             Moment::Unsent => self.until_received(&intent).await?,
             Moment::Unanswered => self.until_effect(&intent, false).await?,
             Moment::Running => self.until_accepted(&intent).await?,
-            Moment::Over => self.until_effect(&intent, true).await?,
+            Moment::Over => {
+                // Stopped while the task runs, so that it cannot see the end before it dies.
+                self.until_accepted(&intent).await?;
+                self.context.freeze_operator(true).await?;
+                self.until_effect(&intent, true).await?;
+            }
         }
         self.context.kill_operator().await?;
         for pod in &self.pods {
