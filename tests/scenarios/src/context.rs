@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, DeleteParams, ObjectMeta, PostParams};
 use serde_json::{Value, json};
-use xsld_sim::calls::{self, Call};
+use xsld_sim::calls::Call;
 use xsld_sim::world::OperatorProcess;
 
 pub use self::history::{Change, History};
@@ -134,14 +134,13 @@ impl Context {
         self.stage.world.client()
     }
 
-    /// What the members of this namespace were asked, and what came of it, oldest first.
+    /// What the members of this namespace were asked, and what came of it, oldest first; reads
+    /// aside.
     ///
     /// # Errors
     /// When the log cannot be read.
     pub fn calls(&self) -> Result<Vec<Call>> {
-        let mut all = calls::read(self.stage.world.calls().path())?;
-        all.retain(|call| call.namespace == self.namespace);
-        Ok(all)
+        self.stage.calls.of(&self.namespace)
     }
 
     /// How many calls or effects with this word there were about a member (any, when empty).

@@ -11,6 +11,7 @@
 //! **Architecture Invariant**: nothing in here uses the operator's own code. What is asserted is
 //! read from the API server, the members, the disk and the journal.
 
+pub mod calls;
 pub mod context;
 pub mod kill;
 pub mod oracle;

@@ -12,6 +12,7 @@ use xsld_sim::control_plane::Progress;
 use xsld_sim::world::{World, WorldError, WorldOptions};
 
 use crate::Result;
+use crate::calls::Calls;
 
 /// What every duration of the cache is divided by.
 pub const TIME_SCALE: f64 = 60.0;
@@ -42,6 +43,8 @@ pub struct Stage {
     pub runs: PathBuf,
     /// The world.
     pub world: World,
+    /// Its members' call log.
+    pub calls: Calls,
     /// For members and for faults: it trusts any certificate, because it only watches.
     pub http: reqwest::Client,
     /// `kubectl`, where the machine has it.
@@ -70,7 +73,8 @@ impl Stage {
             .pool_max_idle_per_host(0)
             .timeout(Duration::from_secs(5))
             .build()?;
-        Ok(Self { binary, root, runs, world, http, kubectl: find_on_path("kubectl") })
+        let calls = Calls::new(world.calls().path());
+        Ok(Self { binary, root, runs, world, calls, http, kubectl: find_on_path("kubectl") })
     }
 }
 

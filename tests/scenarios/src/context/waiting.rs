@@ -11,6 +11,9 @@ use crate::Result;
 /// Between two looks.
 const POLL: Duration = Duration::from_millis(60);
 
+/// How far the members' views may lag behind that of their primary.
+const LAG: Duration = Duration::from_secs(3);
+
 /// What a look at something came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Seen<T> {
@@ -93,15 +96,16 @@ impl Context {
         .await
     }
 
-    /// Waits until a cache is Ready with `size` members for its present generation, and checks at
-    /// that very moment that the members' own views agree.
+    /// Waits until a cache is Ready with `size` members for its present generation, and checks that
+    /// the members' own views agree then. What the others know lags behind the primary by a moment.
     ///
     /// # Errors
     /// When it takes longer than `limit`, or when Ready is told although members disagree.
     pub async fn ready(&self, name: &str, size: u32, limit: Duration) -> Result {
         let what = format!("Ready with {size} members");
         self.wait_for(Kind::Cache, name, &what, limit, |cache| is_ready(cache, size)).await?;
-        self.views_agree(name, size).await
+        let agree = self.wait_views(name, size, LAG).await;
+        agree.map_err(|error| error.context("Ready was told too early"))
     }
 
     /// Waits until a grid is Online and Ready for its present generation.
