@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, Pod};
-use kube::Client;
 use kube::api::{
-    Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams,
+    Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch,
+    PatchParams, PostParams,
 };
+use kube::{Client, ResourceExt as _};
 use serde_json::{Value, json};
 use xsld_sim::world::{World, WorldOptions};
 
@@ -269,6 +270,21 @@ impl Test<'_> {
         Ok(found.data["status"].clone())
     }
 
+    /// What the caches, grids and members of the world are told to be, for a failure's message.
+    async fn statuses(&self) -> Result<String> {
+        let mut told = String::new();
+        for kind in ["XsldCache", "DataGrid"] {
+            let kind = json!({"apiVersion": "xsld.ibm.com/v1alpha1", "kind": kind});
+            for object in self.api(&kind, None).list(&ListParams::default()).await? {
+                let (name, status) = (object.name_any(), &object.data["status"]);
+                told.push_str(&format!("{} {name}: {status}\n", kind["kind"]));
+            }
+        }
+        let calls = std::fs::read_to_string(self.world.dir().join("calls.jsonl"));
+        told.push_str(&calls.unwrap_or_else(|error| error.to_string()));
+        Ok(told)
+    }
+
     fn api(&self, object: &Value, namespace: Option<&str>) -> Api<DynamicObject> {
         let version = object["apiVersion"].as_str().unwrap_or_default();
         let (group, version) = version.split_once('/').unwrap_or(("", version));
@@ -287,8 +303,13 @@ impl Test<'_> {
             if begun.elapsed() > PATIENCE {
                 let log = self.world.dir().join("logs/xsld-operator/xsld-operator-0/operator.log");
                 let log = std::fs::read_to_string(log).unwrap_or_default();
-                let tail: Vec<&str> = log.lines().rev().take(20).collect();
-                bail!("{what}: not after {PATIENCE:?}; the end of its log:\n{}", tail.join("\n"));
+                let from = log.lines().count().saturating_sub(40);
+                let tail: Vec<&str> = log.lines().skip(from).collect();
+                let seen = self.statuses().await?;
+                bail!(
+                    "{what}: not after {PATIENCE:?}; the end of its log:\n{}\n{seen}",
+                    tail.join("\n")
+                );
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }

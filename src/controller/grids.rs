@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::{ObjectRef, Store as Cache};
@@ -20,6 +21,9 @@ use crate::decide::{Decision, WantedGrid, grids as decisions};
 use crate::status::{self, GridInputs, Problem, publish};
 use crate::validate::{self, GridTemplateSource, Invalid, ValidGrid};
 use crate::xsld::call::GridBody;
+
+/// The name of the cache that a DataGrid is about, or why there is none.
+type Found = Result<String, Problem>;
 
 /// The DataGrids of one cache.
 #[derive(Default)]
@@ -57,23 +61,54 @@ pub fn beside(cache: &XsldCache, grids: &Cache<DataGrid>) -> Vec<ObjectRef<DataG
     here.map(|grid| ObjectRef::from_obj(&**grid)).collect()
 }
 
-/// The cache that is meant: the named one, else the only one of the namespace.
-fn resolve(grid: &DataGrid, caches: &Cache<XsldCache>) -> Result<String, Problem> {
+/// The cache that is meant, by the watched caches; where they do not tell, by the API server.
+///
+/// Nobody but the controller of the caches may wait for their store: it wakes only one waiter
+/// (`DelayedInit` of kube-runtime 5 polls one oneshot receiver for all of them), and the other
+/// one, a grid or all caches, would wait for ever.
+async fn find(
+    grid: &DataGrid,
+    caches: &Cache<XsldCache>,
+    context: &Context,
+) -> Result<Found, Error> {
+    let found = resolve(grid, caches);
+    if found.is_ok() {
+        return Ok(found);
+    }
+    let namespace = grid.namespace().unwrap_or_default();
+    let api: Api<XsldCache> = Api::namespaced(context.client.clone(), &namespace);
+    live(grid, &api, context.times.request).await
+}
+
+/// The cache that is meant, by the API server.
+async fn live(grid: &DataGrid, api: &Api<XsldCache>, timeout: Duration) -> Result<Found, Error> {
+    let params = kube::api::ListParams::default();
+    let listed = objects::timed("list the XsldCaches", timeout, api.list(&params)).await?;
+    let names: Vec<String> = listed.items.iter().map(ResourceExt::name_any).collect();
+    Ok(meant(grid, &names))
+}
+
+/// The cache that is meant, by the watched caches.
+fn resolve(grid: &DataGrid, caches: &Cache<XsldCache>) -> Found {
     let namespace = grid.namespace();
     let all = caches.state();
-    let here: Vec<_> = all.iter().filter(|cache| cache.namespace() == namespace).collect();
+    let here = all.iter().filter(|cache| cache.namespace() == namespace);
+    let names: Vec<String> = here.map(|cache| cache.name_any()).collect();
+    meant(grid, &names)
+}
+
+/// The cache that is meant among those of its namespace: the named one, else the only one.
+fn meant(grid: &DataGrid, names: &[String]) -> Found {
     let missing = |message: String| Problem { reason: Reason::CacheMissing, message };
     if let Some(reference) = &grid.spec.cache_ref {
         let name = &reference.name;
-        return match here.iter().find(|cache| cache.name_any() == *name) {
-            Some(_) => Ok(name.clone()),
-            None => Err(missing(format!(
-                "spec.cacheRef names the XsldCache {name}, which does not exist"
-            ))),
-        };
+        let found = names.iter().find(|other| *other == name).cloned();
+        return found.ok_or_else(|| {
+            missing(format!("spec.cacheRef names the XsldCache {name}, which does not exist"))
+        });
     }
-    match here.as_slice() {
-        [only] => Ok(only.name_any()),
+    match names {
+        [only] => Ok(only.clone()),
         [] => Err(missing("there is no XsldCache in this namespace: create one".to_owned())),
         several => Err(Problem {
             reason: Reason::CacheAmbiguous,
@@ -94,22 +129,18 @@ pub async fn reconcile(
     context: Arc<Context>,
     caches: Cache<XsldCache>,
 ) -> Result<Action, Error> {
-    // Before the first list of caches is in, none is missing.
-    if caches.wait_until_ready().await.is_err() {
-        return Ok(Action::await_change());
-    }
     let api: Api<DataGrid> =
         Api::namespaced(context.client.clone(), grid.namespace().as_deref().unwrap_or_default());
     let deleting = grid.metadata.deletion_timestamp.is_some();
     let ours = grid.finalizers().iter().any(|name| name == FINALIZER);
-    match resolve(&grid, &caches) {
+    match find(&grid, &caches, &context).await? {
         Ok(_) if !deleting && !ours => {
             let mut finalizers = grid.finalizers().to_vec();
             finalizers.push(FINALIZER.to_owned());
             objects::set_finalizers(&context, &api, &grid, &finalizers).await?;
-            Ok(Action::await_change())
+            Ok(Action::requeue(context.times.poll_idle))
         }
-        // The list of caches that this looked at may be a moment behind: it is looked at again.
+        // The caches that this looked at may be a moment behind: they are looked at again.
         Ok(_) => Ok(Action::requeue(context.times.poll_idle)),
         // Without a cache there is no grid to delete.
         Err(_) if deleting => {
@@ -266,4 +297,53 @@ pub(super) async fn finish(pass: &Pass<'_>, decision: Option<&Decision>) -> Resu
         publish::publish_grid(&context.client, object, &status, context.times.request).await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::client::Body;
+    use serde_json::{Value, json};
+
+    fn grid(spec: Value) -> DataGrid {
+        let metadata = json!({"name": "g", "namespace": "team"});
+        let kind = json!({"apiVersion": "xsld.ibm.com/v1alpha1", "kind": "DataGrid"});
+        let mut object = json!({"metadata": metadata, "spec": spec});
+        object["apiVersion"] = kind["apiVersion"].clone();
+        object["kind"] = kind["kind"].clone();
+        serde_json::from_value(object).unwrap()
+    }
+
+    /// An API server that has these XsldCaches.
+    fn server(names: &'static [&'static str]) -> Api<XsldCache> {
+        let answer = move |_: http::Request<Body>| async move {
+            let items: Vec<Value> = names
+                .iter()
+                .map(|name| json!({"metadata": {"name": name, "namespace": "team"}, "spec": {}}))
+                .collect();
+            let list = json!({"apiVersion": "xsld.ibm.com/v1alpha1", "kind": "XsldCacheList",
+                "metadata": {}, "items": items});
+            Ok::<_, std::convert::Infallible>(http::Response::new(Body::from(
+                list.to_string().into_bytes(),
+            )))
+        };
+        Api::namespaced(kube::Client::new(tower::service_fn(answer), "team"), "team")
+    }
+
+    #[tokio::test]
+    async fn the_cache_of_a_grid_is_found_before_the_watch_of_caches_has_begun() {
+        let (caches, _writer) = kube::runtime::reflector::store::<XsldCache>();
+        let unnamed = grid(json!({}));
+        assert!(resolve(&unnamed, &caches).is_err(), "the watch tells nothing yet");
+        let second = Duration::from_secs(10);
+        let found = live(&unnamed, &server(&["only"]), second).await.unwrap();
+        assert_eq!(found.ok().as_deref(), Some("only"));
+        let found = live(&unnamed, &server(&["one", "other"]), second).await.unwrap();
+        assert_eq!(found.unwrap_err().reason, Reason::CacheAmbiguous);
+        let named = grid(json!({"cacheRef": {"name": "other"}}));
+        let found = live(&named, &server(&["one", "other"]), second).await.unwrap();
+        assert_eq!(found.ok().as_deref(), Some("other"));
+        let found = live(&named, &server(&["one"]), second).await.unwrap();
+        assert_eq!(found.unwrap_err().reason, Reason::CacheMissing);
+    }
 }
