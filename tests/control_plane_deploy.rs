@@ -68,16 +68,7 @@ async fn operator() -> Result<PathBuf> {
         None | Some("debug") => "dev",
         Some(name) => name,
     };
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = tokio::process::Command::new(cargo);
-    // Set by the cargo that runs this test; ring's build script would take them for a change.
-    for (name, _) in std::env::vars_os() {
-        let name = name.to_string_lossy();
-        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
-            command.env_remove(name.as_ref());
-        }
-    }
-    let status = command
+    let status = xsld_sim::build::cargo()
         .args(["build", "--package", "xsld-operator", "--bin", "xsld-operator"])
         .args(["--profile", profile, "--target-dir"])
         .arg(folder.parent().context("the profile's folder has no parent")?)

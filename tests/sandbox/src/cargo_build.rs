@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::Command;
 use xsld_sim::control_plane::Step;
 
 use crate::ui::Ui;
@@ -21,8 +20,7 @@ pub(crate) async fn operator(root: &Path, ui: &Ui) -> Result<PathBuf> {
     let what = "building the operator".to_owned();
     ui.step(Step::Started { what: what.clone() });
     let begun = Instant::now();
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut child = Command::new(cargo)
+    let mut child = xsld_sim::build::cargo()
         .args(["build", "--package", PACKAGE, "--bin", PACKAGE, "--profile"])
         .arg(profile(folder))
         .arg("--target-dir")

@@ -99,9 +99,8 @@ async fn operator(root: &Path, folder: &Path, progress: &Progress) -> Result<Pat
         None | Some("debug") => "dev",
         Some(name) => name,
     };
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     // Together with this package: the dependencies then have the features they have already.
-    let output = tokio::process::Command::new(cargo)
+    let output = xsld_sim::build::cargo()
         .args(["build", "-p", "xsld-operator", "-p", "xsld-scenarios"])
         .args(["--bin", "xsld-operator", "--profile", profile, "--target-dir"])
         .arg(folder.parent().context("the target folder has no parent")?)

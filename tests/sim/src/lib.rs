@@ -1,4 +1,5 @@
 //! Simulation.
+pub mod build;
 pub mod calls;
 pub mod control_plane;
 pub mod faults;
