@@ -275,6 +275,12 @@ async fn volume_lost(c: &Context) -> Result {
     c.create("c", 3).await?;
     c.ready("c", 3, 3 * MINUTE).await?;
     lose_volume(c, "c-1").await?;
+    // The operator may not have seen the loss yet, and then it still tells what was before.
+    c.wait("the second join of c-1", REPAIR, async || {
+        let joins = c.count("joined", "c-1")?;
+        Ok(Seen::when(joins == 2, || format!("{joins} joins")))
+    })
+    .await?;
     c.ready("c", 3, REPAIR).await?;
     ensure!(c.count("joined", "c-1")? == 2, "c-1 did not join afresh");
     ensure!(c.count("joined", "c-2")? == 1, "c-2 was joined again");
