@@ -8,7 +8,7 @@ use serde::Serialize;
 use xsld_journal::event::{Incarnation, Ordinal};
 
 use crate::clock::Moment;
-use crate::xsld::view::{Answer, GridView, GroupView, TaskView};
+use crate::xsld::view::{Answer, GridStatus, GridView, GroupView, TaskView};
 
 /// One pass over one cache.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +25,9 @@ pub struct Observation {
     pub reports: BTreeMap<Ordinal, Report>,
     /// The grids as one member of the group tells them; none when nothing asked for them.
     pub grids: Option<Answer<BTreeMap<String, GridView>>>,
+    /// BLAKE3 of the templates that were asked for, as one member of the group tells them, by name;
+    /// what the group does not have is left out. None when nothing was asked for.
+    pub templates: Option<Answer<BTreeMap<String, String>>>,
 }
 
 /// The live StatefulSet.
@@ -76,6 +79,26 @@ pub struct ClaimFacts {
     pub deleting: bool,
     /// Whether it is older than the custom resource: not ours to judge by our own journal.
     pub older_than_cache: bool,
+    /// For writes that must fail when somebody else wrote.
+    pub resource_version: String,
+    /// How much it asks for, a quantity.
+    pub requested: Option<String>,
+    /// How much its volume has, a quantity; none while it has no volume.
+    pub capacity: Option<String>,
+    /// Whether it may grow to what the spec asks for; none when nobody asked, or got no answer.
+    pub growth: Option<Growth>,
+}
+
+/// What the API server says of a larger volume.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Growth {
+    /// It would take the change.
+    Allowed,
+    /// It would not.
+    Refused {
+        /// Its words.
+        reason: String,
+    },
 }
 
 /// What one member answered.
@@ -90,6 +113,9 @@ pub struct Report {
     pub group_again: Option<Answer<GroupView>>,
     /// Its own task list.
     pub tasks: Answer<Vec<TaskView>>,
+    /// Whether it lists grids; only of a member that is no recorded one and takes itself for a
+    /// member of a group, and only when its answer was understood.
+    pub lists_grids: Option<bool>,
     /// Fingerprint of the certificate that it showed and that was trusted.
     pub fingerprint: Option<String>,
     /// Fingerprint of a certificate that it showed and that was not trusted.
@@ -116,7 +142,7 @@ impl Report {
 
 /// What must be equal in two observations for them to prove something together.
 ///
-/// Member names, UIDs, addresses, online, tasks, claim UIDs, replicas, the incarnation of every
+/// Member names, UIDs, addresses, online, parts in replication, tasks, claim UIDs, replicas, the incarnation of every
 /// member read, and whether its task list was read. Progress and times are left out: they change
 /// without meaning anything.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -126,6 +152,7 @@ pub struct Stable {
     claims: Vec<(Ordinal, String, bool)>,
     views: Vec<StableReport>,
     grids: Option<Vec<(String, String)>>,
+    templates: Option<Vec<(String, String)>>,
 }
 
 /// Process, address, whether it runs, whether it is ending.
@@ -168,9 +195,13 @@ impl Observation {
                 Some(Answer::Known(grids)) => Some(
                     grids
                         .values()
-                        .map(|grid| (grid.name.clone(), format!("{:?}", grid.fields)))
+                        .map(|grid| (grid.name.clone(), stable_grid(grid)))
                         .collect(),
                 ),
+                _ => None,
+            },
+            templates: match &self.templates {
+                Some(Answer::Known(templates)) => Some(templates.clone().into_iter().collect()),
                 _ => None,
             },
         }
@@ -187,11 +218,17 @@ fn stable_view(view: &GroupView) -> StableView {
         .members
         .iter()
         .map(|member| {
-            let status = format!("{:?}", member.status);
+            let (status, part) = (&member.status, &member.replication);
+            let status = format!("{status:?} {:?} {part:?}", member.primary);
             (member.name.clone(), member.address.clone(), status)
         })
         .collect();
     (view.name.clone(), view.stale, members)
+}
+
+/// Its fields, and whether it is in error: how far it is otherwise means nothing.
+fn stable_grid(grid: &GridView) -> String {
+    format!("{:?} {}", grid.fields, grid.status == GridStatus::Error)
 }
 
 fn stable_tasks(tasks: &[TaskView]) -> BTreeSet<StableTask> {

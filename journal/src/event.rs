@@ -67,6 +67,20 @@ pub enum OperationKind {
     GridDelete,
     /// The whole cache goes.
     Delete,
+    /// The configuration database gets a replica.
+    ReplicationSetUp,
+    /// Another member becomes the primary.
+    PrimarySwitch,
+    /// The documents of a grid template go to the group.
+    TemplateUpload,
+    /// A grid template goes.
+    TemplateDelete,
+    /// A grid that is in error is made again.
+    GridRecover,
+    /// The members' volumes grow.
+    StorageGrowth,
+    /// The members' pods are made again one at a time, from another pod template.
+    ImageRoll,
 }
 
 impl OperationKind {
@@ -81,6 +95,13 @@ impl OperationKind {
             Self::GridUpdate => "grid_update",
             Self::GridDelete => "grid_delete",
             Self::Delete => "delete",
+            Self::TemplateUpload => "template_upload",
+            Self::TemplateDelete => "template_delete",
+            Self::GridRecover => "grid_recover",
+            Self::ReplicationSetUp => "replication_set_up",
+            Self::PrimarySwitch => "primary_switch",
+            Self::StorageGrowth => "storage_growth",
+            Self::ImageRoll => "image_roll",
         }
     }
 
@@ -88,7 +109,16 @@ impl OperationKind {
     pub fn touches_membership(self) -> bool {
         match self {
             Self::Bootstrap | Self::ScaleUp | Self::ScaleDown | Self::Repair | Self::Delete => true,
-            Self::GridCreate | Self::GridUpdate | Self::GridDelete => false,
+            Self::GridCreate
+            | Self::GridUpdate
+            | Self::GridDelete
+            | Self::TemplateUpload
+            | Self::TemplateDelete
+            | Self::GridRecover
+            | Self::ReplicationSetUp
+            | Self::PrimarySwitch
+            | Self::StorageGrowth
+            | Self::ImageRoll => false,
         }
     }
 }
@@ -117,6 +147,45 @@ pub enum Goal {
     Gone {
         /// Whether the claims go too.
         delete_volumes: bool,
+    },
+    /// This member holds the replica of the configuration database.
+    Replica {
+        /// Its place.
+        ordinal: Ordinal,
+        /// Its name.
+        name: String,
+    },
+    /// This member is the primary.
+    Primary {
+        /// Its place.
+        ordinal: Ordinal,
+        /// Its name.
+        name: String,
+    },
+    /// A grid template with these documents.
+    Template {
+        /// UID of the GridTemplate object.
+        template_uid: String,
+        /// The template's name.
+        name: String,
+        /// BLAKE3 of the two documents, hex; empty when the template is to go.
+        digest: String,
+    },
+    /// Every member's volume has this size, or more.
+    Storage {
+        /// The size as the spec wrote it, a quantity such as `10Gi`.
+        size: String,
+    },
+    /// Every member's pod, but those that stay, is made from this pod template.
+    PodTemplate {
+        /// Digest of the pod template, hex, as in `SetTemplate`.
+        digest: String,
+        /// Members below this place stay as they are.
+        partition: u32,
+        /// Seconds that one member may take to come back.
+        deadline_seconds: u32,
+        /// Whether the former template is brought back when one does not.
+        rollback: bool,
     },
 }
 
@@ -212,7 +281,7 @@ pub enum Event {
         cause: Cause,
     },
     /// No step -> a step in doubt. Refused while one is open (but for `CancelTask`, which needs
-    /// one), while the operation is parked, when the attempt does not follow the last one, or when
+    /// one, and `PromotePrimary`), while the operation is parked, when the attempt does not follow the last one, or when
     /// the key is not the attempt's.
     StepIntended {
         /// The effect.
@@ -373,6 +442,15 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// A grid template that the group has already with the wanted documents is taken over.
+    TemplateAdopted {
+        /// UID of the GridTemplate object.
+        template_uid: String,
+        /// The template's name.
+        name: String,
+        /// BLAKE3 of the two documents, hex.
+        digest: String,
+    },
 }
 
 impl Event {
@@ -404,6 +482,7 @@ impl Event {
             Self::VolumeRetained { .. } => "volume_retained",
             Self::Decided { .. } => "decided",
             Self::CacheClosed { .. } => "cache_closed",
+            Self::TemplateAdopted { .. } => "template_adopted",
         }
     }
 }

@@ -55,6 +55,15 @@ pub struct Member {
     pub since_seq: u64,
 }
 
+/// The member that the last recorded switch made the primary.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Promoted {
+    /// Its place.
+    pub ordinal: Ordinal,
+    /// The volume that holds the database.
+    pub claim_uid: String,
+}
+
 /// A member that left, or never came, and whose replicas and claim are still to go.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Leaving {
@@ -73,6 +82,15 @@ pub struct Template {
     pub digest: String,
     /// The JSON.
     pub text: Text,
+}
+
+/// An image roll that ended, and was not superseded: the same one is not begun again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Rolled {
+    /// What it was to reach.
+    pub goal: Goal,
+    /// How it ended.
+    pub end: End,
 }
 
 /// What the StatefulSet is to be. Never taken from the spec.
@@ -147,7 +165,8 @@ pub struct Operation {
     pub begun_us: i64,
     /// The step in doubt, if any.
     pub step: Option<OpenStep>,
-    /// A cancellation of the task that the step in doubt runs; the one thing that is done aside.
+    /// The one thing that is done aside: a cancellation of the task that the step in doubt runs, or
+    /// the switch of a lost primary, without which nothing could settle it.
     pub cancel: Option<OpenStep>,
     /// Keys of all attempts, by [`Step::target`], in order.
     pub attempts: BTreeMap<String, Vec<StepKey>>,
@@ -202,6 +221,19 @@ pub struct Grid {
     pub seq: u64,
 }
 
+/// A grid template that the group was given, or had already with the wanted documents.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Uploaded {
+    /// Its name in the group.
+    pub name: String,
+    /// BLAKE3 of its two documents, hex.
+    pub digest: String,
+    /// Sequence of the outcome.
+    pub seq: u64,
+    /// Wall time of the outcome in microseconds, for people.
+    pub time_us: i64,
+}
+
 /// What a join of a claim came to; the receipt `NeverJoined` is decided from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -229,14 +261,26 @@ pub struct CacheState {
     pub leaving: BTreeMap<Ordinal, Leaving>,
     /// What became of joins, by claim UID, while the claim is known.
     pub joins: BTreeMap<String, JoinHistory>,
+    /// The process that the last join of a claim was asked of, while the claim is known. Another
+    /// one now has lost what the join gave it to keep in memory.
+    pub joining: BTreeMap<String, Incarnation>,
     /// Trusted certificate fingerprints by claim UID.
     pub pins: BTreeMap<String, String>,
     /// Grids by UID of their DataGrid.
     pub grids: BTreeMap<String, Grid>,
+    /// Grid templates by UID of their GridTemplate.
+    pub templates: BTreeMap<String, Uploaded>,
     /// The operation in flight.
     pub operation: Option<Operation>,
+    /// The template that was committed before the roll that has not ended yet, superseded or not:
+    /// what the roll goes back to. None once every member was rolled, or it was committed again.
+    pub former: Option<Template>,
+    /// The last image roll that succeeded, reached its partition or failed.
+    pub rolled: Option<Rolled>,
     /// The last ended operations, oldest first.
     pub recent: VecDeque<EndedOperation>,
+    /// The member that a recorded switch made the primary, by the claim that holds the database.
+    pub promoted: Option<Promoted>,
     /// Whether the group was bootstrapped (or adopted).
     pub bootstrapped: bool,
     /// Whether this state was rebuilt from the world, and not yet by records of its own.
@@ -297,6 +341,7 @@ impl LogState {
             | Event::TrustPinned { .. }
             | Event::Adopted { .. }
             | Event::GridAdopted { .. }
+            | Event::TemplateAdopted { .. }
             | Event::MemberAbsent { .. }
             | Event::VolumeRetained { .. }
             | Event::Decided { .. }
@@ -314,7 +359,16 @@ impl CacheState {
         self.operation.as_ref().and_then(|operation| operation.step.as_ref())
     }
 
-    /// The open cancellation of the open step's task, where there is one.
+    /// The established member that a recorded switch made the primary, while it is one with the
+    /// volume that it had then. None: nobody but the first member ever was, or the journal cannot
+    /// know.
+    pub fn promoted_primary(&self) -> Option<Ordinal> {
+        let promoted = self.promoted.as_ref()?;
+        let member = self.members.get(&promoted.ordinal)?;
+        (member.claim_uid == promoted.claim_uid).then_some(promoted.ordinal)
+    }
+
+    /// What is done aside of the open step, where there is something.
     pub fn open_cancel(&self) -> Option<&OpenStep> {
         self.operation.as_ref().and_then(|operation| operation.cancel.as_ref())
     }

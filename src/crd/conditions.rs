@@ -213,6 +213,12 @@ reasons! {
     Deleting,
     /// Not looked at yet, or cannot be seen just now.
     NotObserved,
+    /// Larger volumes are asked for.
+    GrowingVolumes,
+    /// The volumes are smaller than the spec asks for and cannot grow.
+    VolumesCannotGrow,
+    /// Members still take the former password only.
+    RotatingCredentials,
 }
 
 #[cfg(test)]

@@ -7,9 +7,14 @@ pub(crate) fn goal_words(goal: &Goal) -> String {
     match goal {
         Goal::Members { size: 1, .. } => "to 1 member".to_owned(),
         Goal::Members { size, .. } => format!("to {size} members"),
-        Goal::Grid { name, .. } => format!("of {name}"),
+        Goal::Grid { name, .. } | Goal::Template { name, .. } => format!("of {name}"),
         Goal::Gone { delete_volumes: true } => "with its volumes".to_owned(),
         Goal::Gone { delete_volumes: false } => "without its volumes".to_owned(),
+        Goal::Replica { name, .. } | Goal::Primary { name, .. } => format!("to {name}"),
+        Goal::Storage { size } => format!("to {size}"),
+        Goal::PodTemplate { digest, .. } => {
+            format!("to pod template {}", digest.get(..12).unwrap_or(digest))
+        }
     }
 }
 
@@ -24,6 +29,13 @@ pub(crate) fn action_of(kind: OperationKind) -> &'static str {
         OperationKind::GridUpdate => "GridUpdate",
         OperationKind::GridDelete => "GridDelete",
         OperationKind::Delete => "Delete",
+        OperationKind::TemplateUpload => "TemplateUpload",
+        OperationKind::TemplateDelete => "TemplateDelete",
+        OperationKind::GridRecover => "GridRecover",
+        OperationKind::ReplicationSetUp => "ReplicationSetUp",
+        OperationKind::PrimarySwitch => "PrimarySwitch",
+        OperationKind::StorageGrowth => "StorageGrowth",
+        OperationKind::ImageRoll => "ImageRoll",
     }
 }
 
@@ -42,5 +54,11 @@ pub(crate) fn step_action(step: &Step) -> &'static str {
         Step::UpdateGrid { .. } => "UpdateGrid",
         Step::DeleteGrid { .. } => "DeleteGrid",
         Step::DeleteStatefulSet { .. } => "DeleteStatefulSet",
+        Step::UploadTemplate { .. } => "UploadTemplate",
+        Step::DeleteTemplate { .. } => "DeleteTemplate",
+        Step::SetUpReplication { .. } => "SetUpReplication",
+        Step::PromotePrimary { .. } => "PromotePrimary",
+        Step::GrowVolume { .. } => "GrowVolume",
+        Step::RollMember { .. } => "RollMember",
     }
 }

@@ -81,6 +81,18 @@ pub fn claim(claim: &PersistentVolumeClaim, cache_made: Option<&Time>) -> ClaimF
         uid: metadata.uid.clone().unwrap_or_default(),
         deleting: metadata.deletion_timestamp.is_some(),
         older_than_cache: older,
+        resource_version: metadata.resource_version.clone().unwrap_or_default(),
+        requested: claim
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.resources.as_ref()?.requests.as_ref()?.get("storage"))
+            .map(|amount| amount.0.clone()),
+        capacity: claim
+            .status
+            .as_ref()
+            .and_then(|status| status.capacity.as_ref()?.get("storage"))
+            .map(|amount| amount.0.clone()),
+        growth: None,
     }
 }
 

@@ -231,7 +231,7 @@ fn goes_first(facts: &Facts<'_>, open: &Operation) -> Option<String> {
             Some(format!("spec.catalogs {catalogs}"))
         }
         Goal::Members { .. } | Goal::Gone { .. } => None,
-        Goal::Grid { .. } => members_wanted(facts),
+        Goal::Grid { .. } | Goal::Template { .. } | Goal::Replica { .. } | Goal::Primary { .. } | Goal::Storage { .. } | Goal::PodTemplate { .. } => members_wanted(facts),
     }
 }
 

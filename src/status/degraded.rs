@@ -132,15 +132,26 @@ fn lost(facts: &Facts<'_>) -> Option<Why> {
     let state = facts.inputs.state;
     let joining = match state.operation.as_ref().map(|operation| operation.kind) {
         None | Some(OperationKind::Repair) => false,
-        Some(OperationKind::GridCreate | OperationKind::GridUpdate | OperationKind::GridDelete) => {
-            false
-        }
+        Some(
+            OperationKind::GridCreate
+            | OperationKind::GridUpdate
+            | OperationKind::GridDelete
+            | OperationKind::GridRecover
+            | OperationKind::TemplateUpload
+            | OperationKind::TemplateDelete,
+        ) => false,
         Some(
             OperationKind::Bootstrap
             | OperationKind::ScaleUp
             | OperationKind::ScaleDown
             | OperationKind::Delete,
         ) => true,
+        Some(
+            OperationKind::ReplicationSetUp
+            | OperationKind::PrimarySwitch
+            | OperationKind::StorageGrowth
+            | OperationKind::ImageRoll,
+        ) => false,
     };
     if joining || facts.group != Group::Formed {
         return None;
@@ -222,7 +233,13 @@ fn replicas(facts: &Facts<'_>) -> Option<Why> {
         | Step::DeleteVolume { .. }
         | Step::CreateGrid { .. }
         | Step::UpdateGrid { .. }
-        | Step::DeleteGrid { .. } => false,
+        | Step::DeleteGrid { .. }
+        | Step::UploadTemplate { .. }
+        | Step::DeleteTemplate { .. }
+        | Step::SetUpReplication { .. }
+        | Step::PromotePrimary { .. }
+        | Step::GrowVolume { .. }
+        | Step::RollMember { .. } => false,
     });
     let live = facts.inputs.seen?.stateful_set.as_ref()?.replicas;
     let committed = state.committed.replicas?;
@@ -266,7 +283,13 @@ fn is_leaving(facts: &Facts<'_>, member: &Member<'_>) -> bool {
         | Step::CreateGrid { .. }
         | Step::UpdateGrid { .. }
         | Step::DeleteGrid { .. }
-        | Step::DeleteStatefulSet { .. } => false,
+        | Step::UploadTemplate { .. }
+        | Step::DeleteTemplate { .. }
+        | Step::DeleteStatefulSet { .. }
+        | Step::SetUpReplication { .. }
+        | Step::PromotePrimary { .. }
+        | Step::GrowVolume { .. }
+        | Step::RollMember { .. } => false,
     })
 }
 

@@ -48,7 +48,14 @@ pub(super) fn reason(operation: &Operation) -> Reason {
         Some(Step::CancelTask { .. }) => Reason::TaskStalled,
         Some(Step::CreateGrid { .. }) => Reason::Creating,
         Some(Step::UpdateGrid { .. }) => Reason::Updating,
-        Some(Step::DeleteGrid { .. } | Step::DeleteStatefulSet { .. }) => Reason::Deleting,
+        Some(
+            Step::DeleteGrid { .. } | Step::DeleteStatefulSet { .. } | Step::DeleteTemplate { .. },
+        ) => Reason::Deleting,
+        Some(Step::UploadTemplate { .. }) => Reason::Uploading,
+        Some(Step::SetUpReplication { .. }) => Reason::SettingUpReplication,
+        Some(Step::PromotePrimary { .. }) => Reason::SwitchingPrimary,
+        Some(Step::GrowVolume { .. }) => Reason::GrowingVolumes,
+        Some(Step::RollMember { .. }) => Reason::RollingImage,
         Some(Step::SetTemplate { .. } | Step::ScaleStatefulSet { .. }) | None => {
             reason_of_kind(operation.kind)
         }
@@ -63,7 +70,15 @@ fn reason_of_kind(kind: OperationKind) -> Reason {
         OperationKind::Repair => Reason::Repairing,
         OperationKind::GridCreate => Reason::Creating,
         OperationKind::GridUpdate => Reason::Updating,
-        OperationKind::GridDelete | OperationKind::Delete => Reason::Deleting,
+        OperationKind::GridDelete | OperationKind::Delete | OperationKind::TemplateDelete => {
+            Reason::Deleting
+        }
+        OperationKind::TemplateUpload => Reason::Uploading,
+        OperationKind::GridRecover => Reason::RecoveringGrid,
+        OperationKind::ReplicationSetUp => Reason::SettingUpReplication,
+        OperationKind::PrimarySwitch => Reason::SwitchingPrimary,
+        OperationKind::StorageGrowth => Reason::GrowingVolumes,
+        OperationKind::ImageRoll => Reason::RollingImage,
     }
 }
 
@@ -104,8 +119,14 @@ fn step_line(step: &Step) -> String {
         Step::DeleteVolume { claim, .. } => claim.clone(),
         Step::CreateGrid { name, .. }
         | Step::UpdateGrid { name, .. }
-        | Step::DeleteGrid { name, .. } => name.clone(),
+        | Step::DeleteGrid { name, .. }
+        | Step::UploadTemplate { name, .. }
+        | Step::DeleteTemplate { name, .. } => name.clone(),
         Step::DeleteStatefulSet { uid } => uid.clone(),
+        Step::SetUpReplication { replica, .. } => replica.name.clone(),
+        Step::PromotePrimary { member, .. } => member.name.clone(),
+        Step::GrowVolume { claim, from, to, .. } => format!("{claim} {from} -> {to}"),
+        Step::RollMember { member, .. } => member.name.clone(),
     };
     format!("{} {object}", step_action(step))
 }

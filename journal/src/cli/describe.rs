@@ -51,6 +51,7 @@ pub(super) fn describe(event: &Event) -> String {
             format!("{replicas} replicas, members: {}", names.join(", "))
         }
         Event::GridAdopted { name, .. } => format!("grid {name}"),
+        Event::TemplateAdopted { name, .. } => format!("template {name}"),
         Event::MemberAbsent { member, receipt } => {
             format!("{} ({})", member.name, receipt_text(receipt))
         }
@@ -69,8 +70,20 @@ pub(super) fn goal_text(goal: &Goal) -> String {
         }
         Goal::Grid { name, digest, .. } if digest.is_empty() => format!("no grid {name}"),
         Goal::Grid { name, .. } => format!("grid {name} as specified"),
+        Goal::Template { name, digest, .. } if digest.is_empty() => format!("no template {name}"),
+        Goal::Template { name, .. } => format!("template {name} as specified"),
         Goal::Gone { delete_volumes: true } => "nothing is left, the claims neither".to_owned(),
         Goal::Gone { delete_volumes: false } => "nothing is left but the claims".to_owned(),
+        Goal::Storage { size } => format!("volumes of {size}"),
+        Goal::PodTemplate { digest, partition: 0, .. } => {
+            format!("every member runs pod template {}", digest.get(..12).unwrap_or(digest))
+        }
+        Goal::PodTemplate { digest, partition, .. } => format!(
+            "the members from {partition} on run pod template {}",
+            digest.get(..12).unwrap_or(digest)
+        ),
+        Goal::Replica { name, .. } => format!("{name} holds the replica of the configuration"),
+        Goal::Primary { name, .. } => format!("{name} is the primary"),
     }
 }
 
@@ -130,6 +143,7 @@ pub(super) fn mood(event: &Event) -> Mood {
         | Event::TrustPinned { .. }
         | Event::Adopted { .. }
         | Event::GridAdopted { .. }
+        | Event::TemplateAdopted { .. }
         | Event::MemberAbsent { .. }
         | Event::VolumeRetained { .. }
         | Event::Decided { .. }

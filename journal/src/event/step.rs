@@ -185,6 +185,61 @@ pub enum Step {
         /// Its UID.
         uid: String,
     },
+    /// Runs the task on the primary that replicates the configuration database to another member.
+    SetUpReplication {
+        /// The primary, who takes the request.
+        primary: Survivor,
+        /// The member that is to hold the replica.
+        replica: MemberRef,
+    },
+    /// Runs the task on the replica that makes it the primary.
+    PromotePrimary {
+        /// The member that holds the replica.
+        member: MemberRef,
+        /// Name of the primary until then.
+        former: String,
+    },
+    /// Gives the group the two documents of a grid template, in the place of what it has under
+    /// this name.
+    UploadTemplate {
+        /// UID of the GridTemplate object.
+        template_uid: String,
+        /// The template's name.
+        name: String,
+        /// BLAKE3 of the two documents, hex.
+        digest: String,
+        /// Who takes the request.
+        through: Survivor,
+    },
+    /// Deletes a grid template.
+    DeleteTemplate {
+        /// UID of the GridTemplate object.
+        template_uid: String,
+        /// The template's name.
+        name: String,
+        /// Who takes the request.
+        through: Survivor,
+    },
+    /// Asks for a larger volume at a member's claim, by UID.
+    GrowVolume {
+        /// Place of the member.
+        ordinal: Ordinal,
+        /// Name of the claim.
+        claim: String,
+        /// Its UID.
+        claim_uid: String,
+        /// What it asks for until then, a quantity.
+        from: String,
+        /// What it is to ask for, a quantity.
+        to: String,
+    },
+    /// Deletes a member's pod by UID, so that it is made again from the committed template.
+    RollMember {
+        /// The member. Its pod's UID is what is deleted.
+        member: MemberRef,
+        /// Digest of the committed pod template, hex.
+        template: String,
+    },
 }
 
 impl Step {
@@ -203,6 +258,12 @@ impl Step {
             Self::UpdateGrid { .. } => "update_grid",
             Self::DeleteGrid { .. } => "delete_grid",
             Self::DeleteStatefulSet { .. } => "delete_stateful_set",
+            Self::UploadTemplate { .. } => "upload_template",
+            Self::DeleteTemplate { .. } => "delete_template",
+            Self::SetUpReplication { .. } => "set_up_replication",
+            Self::PromotePrimary { .. } => "promote_primary",
+            Self::GrowVolume { .. } => "grow_volume",
+            Self::RollMember { .. } => "roll_member",
         }
     }
 
@@ -221,6 +282,12 @@ impl Step {
             | Self::UpdateGrid { grid_uid, .. }
             | Self::DeleteGrid { grid_uid, .. } => grid_uid.clone(),
             Self::DeleteStatefulSet { uid } => uid.clone(),
+            Self::UploadTemplate { template_uid, .. }
+            | Self::DeleteTemplate { template_uid, .. } => template_uid.clone(),
+            Self::SetUpReplication { replica, .. } => replica.name.clone(),
+            Self::PromotePrimary { member, .. } => member.name.clone(),
+            Self::GrowVolume { claim_uid, to, .. } => format!("{claim_uid}/{to}"),
+            Self::RollMember { member, template } => format!("{}/{template}", member.name),
         };
         format!("{}/{object}", self.name())
     }
@@ -254,6 +321,25 @@ impl Step {
             Self::UpdateGrid { name, .. } => format!("update grid {name}"),
             Self::DeleteGrid { name, .. } => format!("delete grid {name}"),
             Self::DeleteStatefulSet { uid } => format!("delete the StatefulSet {uid}"),
+            Self::UploadTemplate { name, digest, .. } => {
+                format!("upload template {name} ({})", digest.get(..12).unwrap_or(digest))
+            }
+            Self::DeleteTemplate { name, .. } => format!("delete template {name}"),
+            Self::SetUpReplication { primary, replica } => {
+                format!("replicate the configuration of {} to {}", primary.name, replica.name)
+            }
+            Self::PromotePrimary { member, former } => {
+                format!("make {} the primary in the place of {former}", member.name)
+            }
+            Self::GrowVolume { claim, from, to, .. } => {
+                format!("grow claim {claim} from {from} to {to}")
+            }
+            Self::RollMember { member, template } => format!(
+                "roll {} to pod template {} (pod {})",
+                member.name,
+                template.get(..12).unwrap_or(template),
+                member.incarnation.pod_uid
+            ),
         }
     }
 
@@ -268,9 +354,17 @@ impl Step {
             | Self::DeleteVolume { .. }
             | Self::UpdateGrid { .. }
             | Self::DeleteGrid { .. }
-            | Self::DeleteStatefulSet { .. } => true,
+            | Self::DeleteTemplate { .. }
+            | Self::DeleteStatefulSet { .. }
+            | Self::PromotePrimary { .. }
+            | Self::RollMember { .. } => true,
             Self::ScaleStatefulSet { from, to } => to < from,
-            Self::SetTemplate { .. } | Self::JoinMember { .. } | Self::CreateGrid { .. } => false,
+            Self::SetTemplate { .. }
+            | Self::JoinMember { .. }
+            | Self::CreateGrid { .. }
+            | Self::UploadTemplate { .. }
+            | Self::SetUpReplication { .. }
+            | Self::GrowVolume { .. } => false,
         }
     }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{
     CacheState, Committed, EndedOperation, Grid, IllegalTransition, JoinHistory, Leaving, Member,
-    OpenStep, Operation, Parked, Progress, RECENT_OPERATIONS_MAX, Stamp, Template, illegal,
-    refuse_if,
+    OpenStep, Operation, Parked, Progress, Promoted, RECENT_OPERATIONS_MAX, Rolled, Stamp,
+    Template, Uploaded, illegal, refuse_if,
 };
 use crate::event::{
     Cause, End, Event, Goal, MemberRef, OperationKind, Ordinal, Receipt, Step, StepKey, Text,
@@ -76,7 +76,8 @@ impl CacheState {
             | Event::MemberAbsent { .. }
             | Event::VolumeRetained { .. }
             | Event::TrustPinned { .. }
-            | Event::GridAdopted { .. } => self.note(stamp, event),
+            | Event::GridAdopted { .. }
+            | Event::TemplateAdopted { .. } => self.note(stamp, event),
             Event::Decided { .. } => self.operation_mut(stamp, event).map(|_| ()),
             Event::CacheClosed { .. } => {
                 refuse_if(self.operation.is_some(), event, "an operation is open")?;
@@ -105,6 +106,9 @@ impl CacheState {
                 let grid = Grid { name: name.clone(), digest: digest.clone(), seq: stamp.seq };
                 self.grids.insert(grid_uid.clone(), grid);
             }
+            Event::TemplateAdopted { template_uid, name, digest } => {
+                self.uploaded(stamp, template_uid, name, digest);
+            }
             Event::MemberAbsent { member, receipt } => {
                 match receipt {
                     Receipt::NeverJoined { .. }
@@ -125,6 +129,7 @@ impl CacheState {
                 )?;
                 self.leaving.remove(ordinal);
                 self.joins.remove(claim_uid);
+                self.joining.remove(claim_uid);
             }
             Event::Genesis { .. }
             | Event::EpochBegun { .. }
@@ -176,6 +181,15 @@ impl CacheState {
                 });
                 refuse_if(!proven, event, "no member that left has this claim and this receipt")
             }
+            Step::SetUpReplication { primary, replica } => {
+                refuse_if(primary.ordinal == replica.ordinal, event, "both are one member")?;
+                self.check_member(event, replica)
+            }
+            Step::PromotePrimary { member, former } => {
+                refuse_if(member.name == *former, event, "it is the former primary")?;
+                self.check_member(event, member)
+            }
+            Step::RollMember { member, template } => self.check_roll(event, member, template),
             Step::SetTemplate { .. }
             | Step::DisjoinMember { .. }
             | Step::RemoveGhostMember { .. }
@@ -184,8 +198,61 @@ impl CacheState {
             | Step::CreateGrid { .. }
             | Step::UpdateGrid { .. }
             | Step::DeleteGrid { .. }
+            | Step::UploadTemplate { .. }
+            | Step::DeleteTemplate { .. }
             | Step::DeleteStatefulSet { .. } => Ok(()),
+            Step::GrowVolume { ordinal, claim_uid, .. } => {
+                let leaves = self.leaving.get(ordinal).map(|leaving| &leaving.claim_uid);
+                refuse_if(leaves == Some(claim_uid), event, "the claim is to go")
+            }
         }
+    }
+
+    /// Refuses a roll outside of its operation, to a template that is not committed, and of a pod
+    /// that would leave its member with another volume.
+    fn check_roll(
+        &self,
+        event: &Event,
+        member: &MemberRef,
+        template: &str,
+    ) -> Result<(), IllegalTransition> {
+        let kind = self.operation.as_ref().map(|operation| operation.kind);
+        refuse_if(kind != Some(OperationKind::ImageRoll), event, "no image roll is open")?;
+        let committed = self.committed.template.as_ref().map(|committed| committed.digest.as_str());
+        refuse_if(committed != Some(template), event, "the template is not the committed one")?;
+        match self.members.contains_key(&member.ordinal) {
+            true => self.check_member(event, member),
+            false => Ok(()),
+        }
+    }
+
+    fn remember_roll(&mut self, ended: &EndedOperation) {
+        if ended.kind != OperationKind::ImageRoll || matches!(ended.end, End::Superseded { .. }) {
+            return;
+        }
+        if ended.end == End::Succeeded {
+            self.former = None;
+        }
+        self.rolled = Some(Rolled { goal: ended.goal.clone(), end: ended.end.clone() });
+    }
+
+    /// The template before the first change of a roll is what it goes back to.
+    fn commit_template(&mut self, template: Template) {
+        let kind = self.operation.as_ref().map(|operation| operation.kind);
+        if kind == Some(OperationKind::ImageRoll) {
+            let changed =
+                self.committed.template.take().filter(|old| old.digest != template.digest);
+            self.former = self.former.take().or(changed);
+        }
+        self.former.take_if(|former| former.digest == template.digest);
+        self.committed.template = Some(template);
+    }
+
+    /// Refuses who is no established member with this volume.
+    fn check_member(&self, event: &Event, member: &MemberRef) -> Result<(), IllegalTransition> {
+        let recorded = self.members.get(&member.ordinal);
+        let same = recorded.is_some_and(|recorded| recorded.claim_uid == member.claim_uid);
+        refuse_if(!same, event, "it is no member with this volume")
     }
 
     fn progress(
@@ -263,7 +330,10 @@ impl CacheState {
         let target = step.target();
         let cancels = matches!(step, Step::CancelTask { .. });
         let operation = self.operation_mut(stamp, event)?;
-        refuse_if(operation.step.is_some() && !cancels, event, "a step is open")?;
+        // Without a primary nothing can settle the open step: its successor is made aside.
+        let promotes = matches!(step, Step::PromotePrimary { .. });
+        let aside = cancels || (promotes && operation.step.is_some());
+        refuse_if(operation.step.is_some() && !aside, event, "a step is open")?;
         refuse_if(operation.step.is_none() && cancels, event, "no step's task can be cancelled")?;
         refuse_if(operation.cancel.is_some(), event, "a cancellation is open")?;
         refuse_if(operation.parked.is_some(), event, "the operation is parked")?;
@@ -280,13 +350,14 @@ impl CacheState {
             intended_seq: stamp.seq,
             intended_us: stamp.time_us,
         };
-        if cancels {
+        if aside {
             operation.cancel = Some(open);
         } else {
             operation.step = Some(open);
         }
         if let Step::JoinMember { member, .. } = step {
             self.joins.insert(member.claim_uid.clone(), JoinHistory::InDoubt);
+            self.joining.insert(member.claim_uid.clone(), member.incarnation.clone());
         }
         Ok(())
     }
@@ -320,7 +391,7 @@ impl CacheState {
         }
         match open.step {
             Step::SetTemplate { digest, template } => {
-                self.committed.template = Some(Template { digest, text: template });
+                self.commit_template(Template { digest, text: template });
             }
             Step::ScaleStatefulSet { to, .. } => self.committed.replicas = Some(to),
             Step::JoinMember { member, catalog, .. } => {
@@ -351,14 +422,33 @@ impl CacheState {
             Step::DeleteGrid { grid_uid, .. } => {
                 self.grids.remove(&grid_uid);
             }
+            Step::UploadTemplate { template_uid, name, digest, .. } => {
+                self.uploaded(stamp, &template_uid, &name, &digest);
+            }
+            Step::DeleteTemplate { template_uid, .. } => {
+                self.templates.remove(&template_uid);
+            }
             Step::DeleteStatefulSet { .. } => {
                 self.committed = Committed::default();
                 self.members.clear();
                 self.leaving.clear();
             }
-            Step::CancelTask { .. } => {}
+            Step::PromotePrimary { member, .. } => {
+                self.promoted =
+                    Some(Promoted { ordinal: member.ordinal, claim_uid: member.claim_uid });
+            }
+            Step::CancelTask { .. }
+            | Step::SetUpReplication { .. }
+            | Step::GrowVolume { .. }
+            | Step::RollMember { .. } => {}
         }
         Ok(())
+    }
+
+    fn uploaded(&mut self, stamp: Stamp, template_uid: &str, name: &str, digest: &str) {
+        let (name, digest) = (name.to_owned(), digest.to_owned());
+        let uploaded = Uploaded { name, digest, seq: stamp.seq, time_us: stamp.time_us };
+        self.templates.insert(template_uid.to_owned(), uploaded);
     }
 
     fn leave(&mut self, member: &MemberRef, receipt: Receipt) {
@@ -371,6 +461,7 @@ impl CacheState {
 
     fn forget_claim(&mut self, claim_uid: &str) {
         self.joins.remove(claim_uid);
+        self.joining.remove(claim_uid);
         self.pins.remove(claim_uid);
     }
 
@@ -389,6 +480,7 @@ impl CacheState {
             steps_done: operation.steps_done,
         };
         self.operation = None;
+        self.remember_roll(&ended);
         self.recent.push_back(ended);
         while self.recent.len() > RECENT_OPERATIONS_MAX {
             self.recent.pop_front();
@@ -406,6 +498,7 @@ impl CacheState {
         refuse_if(self.members.len() > 1, event, "the group has other members")?;
         refuse_if(member.ordinal != 0, event, "only the first member can be the group")?;
         self.members.clear();
+        self.promoted = None;
         self.joins.insert(member.claim_uid.clone(), JoinHistory::Joined);
         let mut first = established(member.clone(), true, stamp.seq);
         address.clone_into(&mut first.address);
@@ -424,6 +517,7 @@ impl CacheState {
     ) -> Result<(), IllegalTransition> {
         refuse_if(self.open_step().is_some(), event, "a step is open")?;
         self.members.clear();
+        self.promoted = None;
         for adopted in members {
             let mut member = established(adopted.member.clone(), adopted.catalog, stamp.seq);
             member.address.clone_from(&adopted.address);
