@@ -196,7 +196,7 @@ async fn end_with_the_lease(
 
 /// Opens and heals the journal; it blocks, so it runs on a thread of its own.
 async fn open(dir: &Path, ids: &dyn Ids) -> Result<(Arc<dyn Store>, OpenReport), Exit> {
-    let options = OpenOptions { dir: dir.to_owned(), journal_id: ids.journal() };
+    let options = OpenOptions::new(dir.to_owned(), ids.journal());
     let opened = tokio::task::spawn_blocking(move || sled::open(&options)).await;
     match opened {
         Ok(Ok((store, report))) => {

@@ -1,6 +1,7 @@
 //! The audit file: an append-only log with one JSON object a line, synced before anything else.
 //!
-//! It is kept in segments `audit-<first seq>.jsonl`. A line carries the canonical bytes of its
+//! It is kept in segments `audit-<first seq>.jsonl`. One that has grown to its size is sealed: the
+//! next records go to a new one, and it is packed into `audit-<first seq>.jsonl.gz`. A line carries the canonical bytes of its
 //! record, which count, and the same in readable form, which is derived from them and compared by
 //! [`crate::check`]. Texts that are too long for a record stand beside it under their digest.
 //!
@@ -9,23 +10,28 @@
 //! only reads, and takes no notice of it. Damage anywhere else is never passed over: it is told
 //! with its segment, line and sequence.
 
+mod export;
 mod line;
 mod load;
 mod reader;
+mod seal;
 mod survey;
 mod writer;
 
+pub use export::{ExportError, Header, export_segments, read_header, write_header};
 pub(crate) use line::render;
 pub use line::{LineError, StoredLine, readable_event, time_text};
 pub use load::{LoadError, Loaded, TornTail, load};
-pub use reader::{Follower, Lines, Position, RawLine, Segment, broken_files, segments};
-pub use survey::{Assembler, Found, Item, Unreadable, survey};
-pub(crate) use writer::{Sink, Writer, cut_torn_tail, sync_dir};
+pub use reader::{Follower, Form, Lines, Position, RawLine, Segment, broken_files, segments};
+pub use survey::{Assembler, Found, Item, Unreadable, survey, survey_segments};
+pub(crate) use writer::{Sink, Writer, create_broken, cut_torn_tail, sync_dir};
 
 /// How a segment's name begins.
 const SEGMENT_PREFIX: &str = "audit-";
 /// How a segment's name ends.
 const SEGMENT_SUFFIX: &str = ".jsonl";
+/// What follows the name of a segment that is sealed and compressed.
+const SEALED_SUFFIX: &str = ".gz";
 
 /// The name of the segment whose first record has this sequence.
 pub fn segment_name(first_seq: u64) -> String {

@@ -9,7 +9,9 @@ use std::path::Path;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::audit::{Found, Item, Position, Unreadable, broken_files, survey};
+use crate::audit::{
+    Found, Item, Position, Segment, Unreadable, broken_files, segments, survey_segments,
+};
 use crate::chain::{self, Hash};
 use crate::event::{Event, Step, StepKey};
 use crate::record::{Epoch, Record, StreamId};
@@ -152,18 +154,27 @@ impl Report {
 /// # Errors
 /// When a file cannot be read.
 pub fn check_dir(dir: &Path, anchor: Option<Anchor>) -> io::Result<Report> {
-    let (items, unfinished) = survey(dir)?;
+    let mut report = check_segments(segments(dir)?, anchor)?;
+    for name in broken_files(dir)? {
+        let message = "torn or damaged bytes that were taken out of the segment".to_owned();
+        let (severity, kind) = (Severity::Note, Kind::Broken);
+        report.findings.push(Finding { severity, seq: None, place: Some(name), kind, message });
+    }
+    Ok(report)
+}
+
+/// Checks some segments, such as an export, against an anchor where one is at hand.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn check_segments(segments: Vec<Segment>, anchor: Option<Anchor>) -> io::Result<Report> {
+    let (items, unfinished) = survey_segments(segments)?;
     let mut report = check_items(&items, anchor);
     if let Some(position) = unfinished {
         let message = "an append that is being written, or that a crash tore".to_owned();
         let place = Some(position.to_string());
         let (severity, kind) = (Severity::Note, Kind::Unfinished);
         report.findings.push(Finding { severity, seq: None, place, kind, message });
-    }
-    for name in broken_files(dir)? {
-        let message = "torn bytes of an append that was never acknowledged".to_owned();
-        let (severity, kind) = (Severity::Note, Kind::Broken);
-        report.findings.push(Finding { severity, seq: None, place: Some(name), kind, message });
     }
     Ok(report)
 }
@@ -460,6 +471,7 @@ pub(crate) fn told_of(event: &Event) -> Option<(StepKey, bool)> {
         | Event::TrustPinned { .. }
         | Event::Adopted { .. }
         | Event::GridAdopted { .. }
+        | Event::TemplateAdopted { .. }
         | Event::MemberAbsent { .. }
         | Event::VolumeRetained { .. }
         | Event::Decided { .. }

@@ -1,8 +1,9 @@
 //! The commands that inspect a journal: `xsld-operator journal ...`.
 //!
-//! They read the audit file and nothing else: never a live sled, no lock, no write. So they work
-//! while the operator runs, on a stopped one's directory and on a copy, and they say first, on
-//! stderr, what they read. Data goes to stdout, everything else to stderr.
+//! They read the audit file and nothing else: never a live sled, no lock, and no write but of the
+//! new files of `export` and `import`. So they work while the operator runs, on a stopped one's
+//! directory, on a copy and on an export, and they say first, on stderr, what they read. Data goes
+//! to stdout, everything else to stderr.
 //!
 //! | exit | means |
 //! | --- | --- |
@@ -19,28 +20,42 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::audit::{Assembler, Item, Lines, Unreadable, segments};
+use crate::audit::{ExportError, Unreadable};
 use crate::event::OperationId;
-use crate::store::ledger::Entry;
 
+mod attempts;
 mod check;
 mod describe;
+mod diff;
+mod export;
 mod log;
 mod output;
+mod pager;
+mod replay;
 mod select;
 mod show;
+mod source;
 mod state;
+mod stats;
+mod steps;
+mod why;
 
 use output::Output;
 use select::{CacheName, Point};
+use source::Source;
 
 /// Inspects a journal.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Cli {
-    /// Directory of the journal: a running operator's, a stopped one's, or a copy.
-    #[arg(long, global = true, value_name = "DIR", env = "XSLD_OPERATOR_JOURNAL_DIR")]
+    /// The journal: the directory of a running operator's, of a stopped one's or of a copy, or the
+    /// file of an export.
+    #[arg(long, global = true, value_name = "DIR|FILE", env = "XSLD_OPERATOR_JOURNAL_DIR")]
     pub journal_dir: Option<PathBuf>,
+
+    /// Never use a pager. Without this, what is printed on a terminal goes through $PAGER.
+    #[arg(long, global = true)]
+    pub no_pager: bool,
 
     /// How data is printed. JSON is one object a line.
     #[arg(short, long, global = true, value_enum, value_name = "FORMAT", default_value_t)]
@@ -61,6 +76,10 @@ Examples:
     xsld-operator journal show 01970f3e-2a41
   What was known of a cache when record 120 was written:
     xsld-operator journal state --cache shop/sessions --at 120
+  Why it is as it is, or what it waits for:
+    xsld-operator journal why shop/sessions
+  What differs since before the incident:
+    xsld-operator journal diff 2026-05-01T12:00:00Z
   Whether anything was lost or altered:
     xsld-operator journal check
 
@@ -95,6 +114,22 @@ Examples:
   xsld-operator journal show 01970f3e-2a41
   xsld-operator journal show 01970f3e-2a41 -o json | jq '.steps[] | {step, outcome}'")]
     Show(show::Show),
+    /// Lists every attempt of every step: where its request went, what came of it, how long it
+    /// took.
+    #[command(after_help = "\
+Examples:
+  xsld-operator journal steps --cache shop/sessions --repeated
+  xsld-operator journal steps --sent-to 2
+  xsld-operator journal steps --kind join_member -o json | jq '{description, duration_us}'")]
+    Steps(steps::Steps),
+    /// Explains a cache: the chain of records behind its present state, a wait or a deletion.
+    #[command(after_help = "\
+Examples:
+  xsld-operator journal why shop/sessions
+  xsld-operator journal why shop/sessions --at 2026-05-01T12:03:00Z
+  xsld-operator journal why shop/sessions --member 2
+  xsld-operator journal why shop/sessions --claim data-sessions-2")]
+    Why(why::Why),
     /// Shows what the records fold to, now or at any past record.
     #[command(after_help = "\
 Examples:
@@ -102,6 +137,38 @@ Examples:
   xsld-operator journal state --cache shop/sessions
   xsld-operator journal state --cache shop/sessions --at 2026-05-01T12:00:00Z -o yaml")]
     State(state::State),
+    /// Shows what differs between two records or times, field by field.
+    #[command(after_help = "\
+Examples:
+  xsld-operator journal diff 100 120
+  xsld-operator journal diff 2026-05-01T12:00:00Z --cache shop/sessions")]
+    Diff(diff::Diff),
+    /// Folds all records again and prints what they come to, with a digest that is the same
+    /// wherever the same records are folded.
+    #[command(after_help = "\
+Examples:
+  xsld-operator journal replay
+  xsld-operator journal replay --until 120 -o json")]
+    Replay(replay::Replay),
+    /// Counts records and bytes, and tells how long operations and steps took.
+    #[command(after_help = "\
+Examples:
+  xsld-operator journal stats
+  xsld-operator journal stats --cache shop/sessions -o json | jq 'select(.kind == \"step\")'")]
+    Stats(stats::Stats),
+    /// Writes all records into one file, to be looked at or replayed elsewhere.
+    #[command(after_help = "\
+The file holds what the journal holds: names, addresses and UIDs, but no secrets.
+
+Examples:
+  xsld-operator journal export incident.jsonl.gz
+  xsld-operator journal log --journal-dir incident.jsonl.gz")]
+    Export(export::Export),
+    /// Makes a journal's directory out of an export, if the export is whole.
+    #[command(after_help = "\
+Examples:
+  xsld-operator journal import incident.jsonl.gz ./journal")]
+    Import(export::Import),
     /// Checks that the journal is whole, unaltered and legal.
     #[command(after_help = "\
 Without --anchor the journal is compared with itself only: a journal that lost its last records
@@ -130,6 +197,25 @@ enum Error {
     /// There is no audit file in it.
     #[error("there is no journal in {}", .0.display())]
     NoJournal(PathBuf),
+    /// The file is not an export.
+    #[error("cannot read {}: {source}", path.display())]
+    Export {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: ExportError,
+    },
+    /// A directory where an export is wanted.
+    #[error("{} is a directory; an export is a file", .0.display())]
+    NotAFile(PathBuf),
+    /// Something could not be made, or is there already.
+    #[error("cannot write {}: {source}", path.display())]
+    Create {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// Nothing fits what was asked for.
     #[error("{0}")]
     NotFound(String),
@@ -144,8 +230,24 @@ pub fn main(cli: &Cli) -> ExitCode {
     let stdout = io::stdout();
     let choice = anstream::AutoStream::choice(&stdout);
     let colour = stdout.is_terminal() && choice != anstream::ColorChoice::Never;
+    if stdout.is_terminal()
+        && let Some(code) = main_with_pager(cli, colour)
+    {
+        return code;
+    }
     let gone = || reader_is_gone(&stdout);
     ExitCode::from(run_with(cli, colour, &gone, &mut stdout.lock(), &mut io::stderr()))
+}
+
+/// Carries out a command whose output goes through a pager; none where there is to be none.
+fn main_with_pager(cli: &Cli, colour: bool) -> Option<ExitCode> {
+    let mut pager = pager::start(cli)?;
+    let mut to = pager.stdin.take()?;
+    let code = run_with(cli, colour, &|| false, &mut to, &mut io::stderr());
+    // The pager leaves when it has read to the end and the person has seen enough.
+    drop(to);
+    let _seen = pager.wait();
+    Some(ExitCode::from(code))
 }
 
 /// Whether stdout is a pipe whose other end is closed. A write would tell, but a followed log may
@@ -183,61 +285,26 @@ fn run_with(
 }
 
 fn dispatch(cli: &Cli, output: &mut Output<'_>) -> Result<(), Error> {
+    if let Command::Import(import) = &cli.command {
+        import.run(output)?;
+        return output.flush();
+    }
     let source = Source::open(cli.journal_dir.clone().ok_or(Error::NoDirectory)?, output)?;
     match &cli.command {
         Command::Log(log) => log.run(&source, output),
         Command::Show(show) => show.run(&source, output),
         Command::State(state) => state.run(&source, output),
         Command::Check(check) => check.run(&source, output),
+        Command::Steps(steps) => steps.run(&source, output),
+        Command::Why(why) => why.run(&source, output),
+        Command::Diff(diff) => diff.run(&source, output),
+        Command::Replay(replay) => replay.run(&source, output),
+        Command::Stats(stats) => stats.run(&source, output),
+        Command::Export(export) => export.run(&source, output),
+        // Carried out above: it makes the journal that it is about.
+        Command::Import(_) => Ok(()),
     }?;
     output.flush()
-}
-
-/// What is read.
-struct Source {
-    dir: PathBuf,
-}
-
-impl Source {
-    fn open(dir: PathBuf, output: &mut Output<'_>) -> Result<Self, Error> {
-        let found = segments(&dir).map_err(|source| Error::Read { dir: dir.clone(), source })?;
-        if found.is_empty() {
-            return Err(Error::NoJournal(dir));
-        }
-        let files = if found.len() == 1 { "1 segment" } else { "segments" };
-        let count = if found.len() == 1 { String::new() } else { format!("{} ", found.len()) };
-        output.tell(&format!("reading the audit file in {} ({count}{files})", dir.display()))?;
-        Ok(Self { dir })
-    }
-
-    fn failed(&self, source: io::Error) -> Error {
-        Error::Read { dir: self.dir.clone(), source }
-    }
-
-    /// Hands over everything that stands in the audit file now, in order.
-    fn each(&self, mut take: impl FnMut(Item) -> Result<(), Error>) -> Result<(), Error> {
-        let mut assembler = Assembler::default();
-        let found = segments(&self.dir).map_err(|error| self.failed(error))?;
-        for line in Lines::new(found) {
-            for item in assembler.push(line.map_err(|error| self.failed(error))?) {
-                take(item)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// All readable records. What cannot be read is told and passed over.
-    fn entries(&self, output: &mut Output<'_>) -> Result<Vec<Entry>, Error> {
-        let mut entries = Vec::new();
-        self.each(|item| {
-            match item {
-                Item::Record(found) => entries.push(found.entry),
-                Item::Unreadable(unreadable) => output.unreadable(&unreadable)?,
-            }
-            Ok(())
-        })?;
-        Ok(entries)
-    }
 }
 
 /// An operation id or the beginning of one.

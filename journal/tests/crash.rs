@@ -38,7 +38,7 @@ impl Numbers {
 }
 
 fn options(dir: &Path) -> OpenOptions {
-    OpenOptions { dir: dir.to_owned(), journal_id: JOURNAL }
+    OpenOptions::new(dir.to_owned(), JOURNAL)
 }
 
 /// Not a test of its own: the process that is killed.

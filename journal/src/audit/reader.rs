@@ -4,7 +4,9 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use super::{SEGMENT_PREFIX, SEGMENT_SUFFIX};
+use flate2::bufread::MultiGzDecoder;
+
+use super::{SEALED_SUFFIX, SEGMENT_PREFIX, SEGMENT_SUFFIX};
 
 /// One file of the audit log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +17,97 @@ pub struct Segment {
     pub name: String,
     /// Sequence of its first record, as its name says.
     pub first_seq: u64,
+    /// How its lines are kept.
+    pub form: Form,
+}
+
+/// How a segment's lines are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// As they are.
+    Plain,
+    /// In gzip: nothing is appended any more.
+    Sealed,
+    /// An export, plain or in gzip: its first line is not a record.
+    Export,
+}
+
+impl Segment {
+    /// Opens it at its first record. A segment that was sealed since it was listed is found too.
+    fn open(&self) -> io::Result<LineReader> {
+        let (file, form) = match File::open(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.form == Form::Plain => {
+                let sealed = format!("{}{SEALED_SUFFIX}", self.name);
+                (File::open(self.path.with_file_name(sealed))?, Form::Sealed)
+            }
+            opened => (opened?, self.form),
+        };
+        let mut plain = BufReader::new(file);
+        let is_packed = match form {
+            Form::Plain => false,
+            Form::Sealed => true,
+            Form::Export => plain.fill_buf()?.starts_with(&GZIP_MAGIC),
+        };
+        let mut reader = if is_packed {
+            LineReader::Packed(Box::new(BufReader::new(MultiGzDecoder::new(plain))))
+        } else {
+            LineReader::Plain(plain)
+        };
+        if form == Form::Export {
+            reader.read_line(&mut Vec::new())?;
+        }
+        Ok(reader)
+    }
+}
+
+/// How a file in gzip begins.
+pub(super) const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+
+/// An open segment.
+#[derive(Debug)]
+enum LineReader {
+    Plain(BufReader<File>),
+    Packed(Box<BufReader<MultiGzDecoder<BufReader<File>>>>),
+    /// Nothing more can be read of it.
+    Ended,
+}
+
+impl LineReader {
+    /// The next line with its line end; how many bytes that were. What cannot be unpacked is a
+    /// line that nobody can read, and the last one.
+    fn read_line(&mut self, text: &mut Vec<u8>) -> io::Result<usize> {
+        let packed = match self {
+            Self::Plain(file) => return file.read_until(b'\n', text),
+            Self::Packed(packed) => packed,
+            Self::Ended => return Ok(0),
+        };
+        match packed.read_until(b'\n', text) {
+            Err(error) if is_damage(&error) => {
+                text.extend_from_slice(b"(what follows cannot be unpacked)\n");
+                *self = Self::Ended;
+                Ok(text.len())
+            }
+            read => read,
+        }
+    }
+
+    /// Goes on behind this many bytes.
+    fn skip(&mut self, bytes: u64) -> io::Result<()> {
+        match self {
+            Self::Plain(file) => file.seek(SeekFrom::Start(bytes)).map(|_| ()),
+            Self::Packed(packed) => {
+                io::copy(&mut io::Read::take(packed, bytes), &mut io::sink()).map(|_| ())
+            }
+            Self::Ended => Ok(()),
+        }
+    }
+}
+
+fn is_damage(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+    )
 }
 
 /// Where a line stands.
@@ -59,11 +152,17 @@ pub fn segments(dir: &Path) -> io::Result<Vec<Segment>> {
     for entry in std::fs::read_dir(dir)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if let Some(first_seq) = first_seq_of(&name) {
-            found.push(Segment { path: entry.path(), name, first_seq });
+        let (plain, form) = match name.strip_suffix(SEALED_SUFFIX) {
+            Some(plain) => (plain, Form::Sealed),
+            None => (name.as_str(), Form::Plain),
+        };
+        if let Some(first_seq) = first_seq_of(plain) {
+            found.push(Segment { path: entry.path(), name, first_seq, form });
         }
     }
-    found.sort_by_key(|segment| segment.first_seq);
+    // A crash may leave a segment in both forms: the plain one is the original.
+    found.sort_by_key(|segment| (segment.first_seq, segment.form == Form::Sealed));
+    found.dedup_by_key(|segment| segment.first_seq);
     Ok(found)
 }
 
@@ -95,7 +194,7 @@ pub struct Lines {
     segments: Vec<Segment>,
     /// Index of the segment that is open, or to be opened next.
     index: usize,
-    file: Option<BufReader<File>>,
+    file: Option<LineReader>,
     line: u64,
     offset: u64,
 }
@@ -110,10 +209,10 @@ impl Lines {
         while let Some(segment) = self.segments.get(self.index) {
             let file = match &mut self.file {
                 Some(file) => file,
-                None => self.file.insert(BufReader::new(File::open(&segment.path)?)),
+                None => self.file.insert(segment.open()?),
             };
             let mut text = Vec::new();
-            let read = file.read_until(b'\n', &mut text)?;
+            let read = file.read_line(&mut text)?;
             if read == 0 {
                 self.file = None;
                 (self.index, self.line, self.offset) = (self.index + 1, 0, 0);
@@ -169,8 +268,11 @@ impl Follower {
         loop {
             let all = segments(&self.dir)?;
             let next = |after: u64| all.iter().find(|segment| segment.first_seq > after).cloned();
+            let again =
+                |old: &Segment| all.iter().find(|segment| segment.first_seq == old.first_seq);
             let segment = match &self.segment {
-                Some(segment) => segment.clone(),
+                // It may have been sealed meanwhile.
+                Some(segment) => again(segment).unwrap_or(segment).clone(),
                 None => match all.first().cloned() {
                     Some(first) => self.segment.insert(first).clone(),
                     None => return Ok(lines),
@@ -192,11 +294,11 @@ impl Follower {
         in_last_segment: bool,
         lines: &mut Vec<RawLine>,
     ) -> io::Result<()> {
-        let mut file = BufReader::new(File::open(&segment.path)?);
-        file.seek(SeekFrom::Start(self.offset))?;
+        let mut file = segment.open()?;
+        file.skip(self.offset)?;
         loop {
             let mut text = Vec::new();
-            let read = file.read_until(b'\n', &mut text)?;
+            let read = file.read_line(&mut text)?;
             if text.pop_if(|byte| *byte == b'\n').is_none() {
                 return Ok(());
             }

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use super::line::{LineError, StoredLine, render};
-use super::reader::{Lines, Position, RawLine, segments};
+use super::reader::{Lines, Position, RawLine, Segment, segments};
 use crate::chain::Hash;
 use crate::store::ledger::Entry;
 
@@ -113,9 +113,17 @@ fn read(line: RawLine) -> Item {
 /// # Errors
 /// When a file cannot be read.
 pub fn survey(dir: &Path) -> io::Result<(Vec<Item>, Option<Position>)> {
+    survey_segments(segments(dir)?)
+}
+
+/// As [`survey`], for segments that were found before.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn survey_segments(segments: Vec<Segment>) -> io::Result<(Vec<Item>, Option<Position>)> {
     let mut assembler = Assembler::default();
     let mut items = Vec::new();
-    for line in Lines::new(segments(dir)?) {
+    for line in Lines::new(segments) {
         items.extend(assembler.push(line?));
     }
     Ok((items, assembler.unfinished()))

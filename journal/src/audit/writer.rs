@@ -1,45 +1,105 @@
-//! Appends to the last segment, and cuts its torn tail. Only under the journal's lock.
+//! Appends to the last segment, begins a new one when it is full, and cuts its torn tail. Only
+//! under the journal's lock.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 
-use super::reader::Segment;
+use super::reader::{Form, Segment};
+use super::seal::seal_all;
 use super::{TornTail, segment_name};
 
 /// Takes whole lines and returns when they are durable.
 pub(crate) trait Sink: Send {
-    /// Writes and syncs the lines. After an error nobody can tell what is on the disk.
-    fn append(&mut self, lines: &[u8]) -> io::Result<()>;
+    /// Writes and syncs the lines, of which the first one has this sequence. After an error
+    /// nobody can tell what is on the disk.
+    fn append(&mut self, first_seq: u64, lines: &[u8]) -> io::Result<()>;
 }
 
 /// The end of the last segment.
 #[derive(Debug)]
 pub(crate) struct Writer {
+    dir: PathBuf,
     file: File,
+    /// How long the last segment is.
+    bytes: u64,
+    /// From this size on a segment is full.
+    segment_max: u64,
+    /// Packs full segments; at most one at a time.
+    sealing: Option<JoinHandle<()>>,
 }
 
 impl Writer {
-    /// Opens the last segment, or makes the first one.
+    /// Opens the last segment, or makes the first one, which begins with `next_seq`.
     ///
     /// What is in it may have survived a kill only in memory, and is about to be acted on, so it
     /// is synced before it counts.
-    pub(crate) fn open(dir: &Path, segments: &[Segment]) -> io::Result<Self> {
-        let (path, is_new) = match segments.last() {
+    pub(crate) fn open(
+        dir: &Path,
+        segments: &[Segment],
+        next_seq: u64,
+        segment_max: u64,
+    ) -> io::Result<Self> {
+        let last = segments.last().filter(|segment| segment.form == Form::Plain);
+        let (path, is_new) = match last {
             Some(segment) => (segment.path.clone(), false),
-            None => (dir.join(segment_name(1)), true),
+            None => (dir.join(segment_name(next_seq)), true),
         };
         let file = OpenOptions::new().append(true).create_new(is_new).mode(0o600).open(path)?;
         file.sync_all()?;
         sync_dir(dir)?;
-        Ok(Self { file })
+        let bytes = file.metadata()?.len();
+        let mut writer = Self { dir: dir.to_owned(), file, bytes, segment_max, sealing: None };
+        writer.seal();
+        Ok(writer)
+    }
+
+    fn rotate(&mut self, first_seq: u64) -> io::Result<()> {
+        let path = self.dir.join(segment_name(first_seq));
+        self.file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(path)?;
+        self.file.sync_all()?;
+        sync_dir(&self.dir)?;
+        self.bytes = 0;
+        self.seal();
+        Ok(())
+    }
+
+    /// Packs what is full, beside the appends. A segment that cannot be packed stays as it is:
+    /// nothing is lost but room, and the next start or rotation tries again.
+    fn seal(&mut self) {
+        if self.sealing.as_ref().is_some_and(|sealing| !sealing.is_finished()) {
+            return;
+        }
+        self.finish_sealing();
+        let dir = self.dir.clone();
+        let packing = std::thread::Builder::new().name("journal-seal".into());
+        self.sealing = packing.spawn(move || drop(seal_all(&dir))).ok();
+    }
+
+    fn finish_sealing(&mut self) {
+        if let Some(sealing) = self.sealing.take() {
+            // It has no result, and a panic in it costs only room.
+            drop(sealing.join());
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // Nothing may write in the directory once the lock is given back.
+        self.finish_sealing();
     }
 }
 
 impl Sink for Writer {
-    fn append(&mut self, lines: &[u8]) -> io::Result<()> {
+    fn append(&mut self, first_seq: u64, lines: &[u8]) -> io::Result<()> {
+        if self.bytes >= self.segment_max {
+            self.rotate(first_seq)?;
+        }
         self.file.write_all(lines)?;
+        self.bytes += lines.len() as u64;
         self.file.sync_data()
     }
 }
@@ -59,7 +119,8 @@ pub(crate) fn cut_torn_tail(dir: &Path, torn: &TornTail) -> io::Result<PathBuf> 
     Ok(path)
 }
 
-fn create_broken(dir: &Path, segment: &str) -> io::Result<(PathBuf, File)> {
+/// A new file that keeps what is taken out of a segment.
+pub(crate) fn create_broken(dir: &Path, segment: &str) -> io::Result<(PathBuf, File)> {
     let mut number = 1_u32;
     loop {
         let path = dir.join(format!("{segment}.broken-{number}"));

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::output::{Mood, escape};
 use super::{Error, Format, Output, Source};
 use crate::chain;
-use crate::check::{Anchor, Finding, Report, Severity, check_dir};
+use crate::check::{Anchor, Finding, Report, Severity, check_dir, check_segments};
 
 /// Options of `check`.
 #[derive(Clone, Debug, Args)]
@@ -30,11 +30,18 @@ struct Shown<'a> {
 
 impl Check {
     pub(super) fn run(&self, source: &Source, output: &mut Output<'_>) -> Result<(), Error> {
+        // An export says itself what its last record is.
+        let promised = source.promised();
+        let anchor = self.anchor.or(promised);
         if self.anchor.is_none() {
             output
                 .tell("no anchor was given: whether the last records are missing is not known")?;
         }
-        let report = check_dir(&source.dir, self.anchor).map_err(|error| source.failed(error))?;
+        let report = match source.dir() {
+            Some(dir) => check_dir(dir, anchor),
+            None => check_segments(source.segments()?, anchor),
+        };
+        let report = report.map_err(|error| source.failed(error))?;
         output.exit_with(report.exit_code());
         if output.format() == Format::Table {
             return self.table(&report, output);

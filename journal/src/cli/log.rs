@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::describe::{describe, mood};
 use super::output::escape;
 use super::select::Names;
+use super::source::Order;
 use super::{CacheName, Error, Format, Output, Point, Source, operation_matches};
 use crate::audit::{Assembler, Follower, Item, readable_event, time_text};
 use crate::chain;
@@ -40,6 +41,10 @@ pub struct Log {
     #[arg(long, value_name = "SEQ|TIME")]
     until: Option<Point>,
 
+    /// Only records of this type, such as `step_failed`. May be given several times.
+    #[arg(long = "type", value_name = "TYPE", value_parser = known_type)]
+    types: Vec<String>,
+
     /// Goes on with new records as they are written, until it is stopped or `--until` is reached.
     #[arg(long, short)]
     follow: bool,
@@ -61,20 +66,40 @@ struct Shown<'a> {
     hash: String,
 }
 
+/// The name of an event that there is.
+fn known_type(text: &str) -> Result<String, String> {
+    let names = crate::codec::event_names();
+    if names.contains(&text) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("there are only these types: {}", names.join(", ")))
+}
+
 impl Log {
+    /// Whether it has no end.
+    pub(super) fn follows(&self) -> bool {
+        self.follow
+    }
+
     pub(super) fn run(&self, source: &Source, output: &mut Output<'_>) -> Result<(), Error> {
         let mut names = Names::default();
         if output.format() == Format::Table {
             output.line(&columns("SEQ", "TIME", "CACHE", "OPERATION", "EVENT", 5, "DETAIL"))?;
         }
         if !self.follow {
-            return source.each(|item| self.item(item, &mut names, output).map(|_| ()));
+            return source
+                .each(output, |item, output| self.item(item, &mut names, output).map(|_| ()));
         }
-        let mut follower = Follower::new(&source.dir);
+        let Some(dir) = source.dir() else {
+            return Err(Error::NotFound("an export does not grow: it cannot be followed".into()));
+        };
+        let mut follower = Follower::new(dir);
+        let mut order = Order::default();
         let mut assembler = Assembler::default();
         loop {
             for line in follower.read_new().map_err(|error| source.failed(error))? {
                 for item in assembler.push(line) {
+                    order.watch(&item, output)?;
                     if self.item(item, &mut names, output)? {
                         return Ok(());
                     }
@@ -111,6 +136,7 @@ impl Log {
                 .operation
                 .as_ref()
                 .is_none_or(|prefix| operation_matches(envelope.operation, prefix))
+            && (self.types.is_empty() || self.types.contains(&envelope.type_name))
             && self.since.is_none_or(|since| since.is_reached_by(record))
             && self.until.is_none_or(|until| !until.is_passed_by(record))
     }

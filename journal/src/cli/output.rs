@@ -39,7 +39,11 @@ impl<'a> Output<'a> {
 
     /// Lets the command end with this code, unless a graver one is due.
     pub(super) fn exit_with(&mut self, code: u8) {
-        self.exit = self.exit.max(code);
+        // As in a check: a fork outweighs a gap, a gap a newer format, and that the findings.
+        let rank = |code: u8| [0, 1, 5, 3, 4, 2].iter().position(|ranked| *ranked == code);
+        if rank(code) > rank(self.exit) {
+            self.exit = code;
+        }
     }
 
     /// Prints an object as JSON on one line, or as a YAML document.

@@ -54,17 +54,27 @@ pub(super) enum Point {
 impl Point {
     /// Whether a record stands at this point or after it.
     pub(super) fn is_reached_by(self, record: &Record) -> bool {
+        self.is_reached(record.seq(), record.envelope.time_us)
+    }
+
+    /// The same for a sequence and a time.
+    pub(super) fn is_reached(self, at_seq: u64, at_us: i64) -> bool {
         match self {
-            Self::Seq(seq) => record.seq() >= seq,
-            Self::Time(time_us) => record.envelope.time_us >= time_us,
+            Self::Seq(seq) => at_seq >= seq,
+            Self::Time(time_us) => at_us >= time_us,
         }
     }
 
     /// Whether a record stands behind this point.
     pub(super) fn is_passed_by(self, record: &Record) -> bool {
+        self.is_passed(record.seq(), record.envelope.time_us)
+    }
+
+    /// The same for a sequence and a time.
+    pub(super) fn is_passed(self, at_seq: u64, at_us: i64) -> bool {
         match self {
-            Self::Seq(seq) => record.seq() > seq,
-            Self::Time(time_us) => record.envelope.time_us > time_us,
+            Self::Seq(seq) => at_seq > seq,
+            Self::Time(time_us) => at_us > time_us,
         }
     }
 }
@@ -92,13 +102,18 @@ impl FromStr for Point {
 #[derive(Debug, Default)]
 pub(super) struct Names {
     names: BTreeMap<StreamId, String>,
+    /// In the order in which they were opened.
+    order: Vec<StreamId>,
 }
 
 impl Names {
     /// Learns from a record what its stream is called.
     pub(super) fn learn(&mut self, record: &Record) {
         if let Event::CacheOpened { namespace, name } = &record.event {
-            self.names.insert(record.envelope.stream, format!("{namespace}/{name}"));
+            let stream = record.envelope.stream;
+            if self.names.insert(stream, format!("{namespace}/{name}")).is_none() {
+                self.order.push(stream);
+            }
         }
     }
 
@@ -110,6 +125,11 @@ impl Names {
     /// `namespace/name`; none for the journal's own stream.
     pub(super) fn of(&self, stream: StreamId) -> Option<String> {
         self.names.get(&stream).cloned()
+    }
+
+    /// The last opened stream that a person means by a name.
+    pub(super) fn find(&self, wanted: &CacheName) -> Option<StreamId> {
+        self.order.iter().rev().find(|stream| self.is(**stream, wanted)).copied()
     }
 
     /// Whether a stream is the one that a person names.

@@ -125,7 +125,7 @@ proptest! {
     ) {
         let appends = history(&choices);
         let dir = tempfile::tempdir().unwrap();
-        let options = OpenOptions { dir: dir.path().join("journal"), journal_id: id(1) };
+        let options = OpenOptions::new(dir.path().join("journal"), id(1));
         let memory = MemoryStore::new(id(1));
         let (disk, _) = open(&options).unwrap();
         for append in &appends {

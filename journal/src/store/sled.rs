@@ -41,6 +41,8 @@ pub use open::{Healed, OpenError, OpenReport};
 
 /// The most appends that share one sync.
 pub const BATCH_MAX: usize = 256;
+/// How large a segment of the audit file grows: about 15,000 records.
+pub const SEGMENT_MAX: u64 = 16 << 20;
 /// How many appends may wait before a caller has to wait for its place.
 const QUEUE_MAX: usize = 1024;
 
@@ -51,6 +53,16 @@ pub struct OpenOptions {
     pub dir: PathBuf,
     /// The id of a new journal. A journal that has records keeps its own.
     pub journal_id: Uuid,
+    /// From this size in bytes on, a segment of the audit file is full: it is sealed, and the next
+    /// records go to a new one. See [`SEGMENT_MAX`].
+    pub segment_max: u64,
+}
+
+impl OpenOptions {
+    /// The journal in a directory, with segments of [`SEGMENT_MAX`].
+    pub fn new(dir: PathBuf, journal_id: Uuid) -> Self {
+        Self { dir, journal_id, segment_max: SEGMENT_MAX }
+    }
 }
 
 /// The journal on disk.
@@ -270,8 +282,10 @@ impl Writer {
     }
 
     fn write(&mut self, lines: &[u8], admitted: &[&Admitted]) -> Result<(), String> {
+        let first = admitted.first().and_then(|admitted| admitted.entries.first());
+        let first_seq = first.map_or(0, |entry| entry.record.seq());
         self.sink
-            .append(lines)
+            .append(first_seq, lines)
             .map_err(|error| format!("the audit file could not be written: {error}"))?;
         let generation = &self.shared.generation;
         let stored = catch_unwind(AssertUnwindSafe(|| {

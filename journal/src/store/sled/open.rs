@@ -222,7 +222,9 @@ pub(super) fn open(options: &OpenOptions) -> Result<Opened, OpenError> {
         torn.kept_in = Some(cut_torn_tail(dir, &torn).map_err(io_error)?);
         report.torn_tail = Some(torn);
     }
-    let writer = Writer::open(dir, &loaded.segments).map_err(io_error)?;
+    let next_seq = loaded.ledger.head().seq + 1;
+    let writer =
+        Writer::open(dir, &loaded.segments, next_seq, options.segment_max).map_err(io_error)?;
     let generation = match found {
         Found::Usable { generation, name, records } => {
             heal::complete(dir, &loaded, generation, &name, records, &mut report)?

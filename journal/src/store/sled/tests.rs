@@ -13,7 +13,7 @@ use crate::record::text_for_event;
 use crate::store::contract;
 
 fn options(dir: &Path) -> OpenOptions {
-    OpenOptions { dir: dir.join("journal"), journal_id: id(1) }
+    OpenOptions::new(dir.join("journal"), id(1))
 }
 
 fn open_ok(dir: &Path) -> (SledStore, OpenReport) {
@@ -352,9 +352,9 @@ struct FailsAt {
 }
 
 impl Sink for FailsAt {
-    fn append(&mut self, lines: &[u8]) -> io::Result<()> {
+    fn append(&mut self, first_seq: u64, lines: &[u8]) -> io::Result<()> {
         self.calls += 1;
-        self.writer.append(lines)?;
+        self.writer.append(first_seq, lines)?;
         if self.calls >= self.at { Err(io::Error::other("disk on fire")) } else { Ok(()) }
     }
 }
@@ -363,7 +363,7 @@ impl Sink for FailsAt {
 fn a_directory_that_cannot_be_made_is_told_with_its_path() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("file"), "").unwrap();
-    let options = OpenOptions { dir: dir.path().join("file/journal"), journal_id: id(1) };
+    let options = OpenOptions::new(dir.path().join("file/journal"), id(1));
     let refused = open(&options).unwrap_err();
     assert_eq!(refused.exit_code(), 2);
     assert!(refused.to_string().contains("file/journal"), "{refused}");
