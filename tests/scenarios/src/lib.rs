@@ -5,7 +5,7 @@
 //! and a log of its own, and they run side by side.
 //!
 //! Reading order: [`scenarios`] (what happens), [`context`] (what a scenario can do and see),
-//! [`kill`] (the operator dies in the middle of a step), [`oracle`] (what must hold at the end of
+//! [`kill`] (the operator dies in the middle of a step), [`sweep`] (at each record of a story), [`oracle`] (what must hold at the end of
 //! each), [`runner`] and [`stage`] (the world they share), [`report`] (what is told of a failure).
 //!
 //! **Architecture Invariant**: nothing in here uses the operator's own code. What is asserted is
@@ -19,6 +19,7 @@ pub mod report;
 pub mod runner;
 pub mod scenarios;
 pub mod stage;
+pub mod sweep;
 
 use futures::future::LocalBoxFuture;
 

@@ -10,12 +10,14 @@ mod operators;
 mod random;
 mod repairs;
 mod scale;
+mod sweep;
 
 use crate::Scenario;
 
 /// All scenarios, the long ones first, so that none is left running alone at the end.
 pub fn all() -> Vec<Scenario> {
     let mut all = Vec::new();
+    all.extend(sweep::scenarios());
     all.extend(random::scenarios());
     all.extend(repairs::scenarios());
     all.extend(failures::scenarios());
