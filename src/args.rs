@@ -1,10 +1,11 @@
 //! Every option of the program, with its environment name and its unit.
 
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::telemetry::LogFormat;
 use crate::times::Times;
@@ -27,6 +28,52 @@ pub enum Command {
     Crds(Crds),
     /// Inspects a journal: of a running operator's directory, of a stopped one's, or of a copy.
     Journal(xsld_journal::cli::Cli),
+    /// Prints the completions of this program for a shell.
+    #[command(after_help = "\
+Examples:
+  source <(xsld-operator completions bash)
+  xsld-operator completions zsh > ~/.zfunc/_xsld-operator")]
+    Completions(Completions),
+    /// Writes the man pages of this program and of all its commands.
+    Man(Man),
+}
+
+/// Options of `completions`.
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell.
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+/// Options of `man`.
+#[derive(Debug, Args)]
+pub struct Man {
+    /// The folder to write them into; it must exist.
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+}
+
+impl Completions {
+    /// Prints them.
+    ///
+    /// # Errors
+    /// When stdout cannot be written.
+    pub fn run(&self) -> io::Result<()> {
+        let mut text = Vec::new();
+        clap_complete::generate(self.shell, &mut Cli::command(), "xsld-operator", &mut text);
+        io::stdout().write_all(&text)
+    }
+}
+
+impl Man {
+    /// Writes one page for each command.
+    ///
+    /// # Errors
+    /// When a page cannot be written.
+    pub fn run(&self) -> io::Result<()> {
+        clap_mangen::generate_to(Cli::command(), &self.folder)
+    }
 }
 
 /// Options of `crds`.

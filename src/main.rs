@@ -13,6 +13,8 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => finish(operate(&args)),
         Command::Crds(args) => finish(print_crds(&args).map_err(|error| (2, error.to_string()))),
+        Command::Completions(args) => finish(written(args.run())),
+        Command::Man(args) => finish(written(args.run())),
         Command::Journal(cli) => xsld_journal::cli::main(&cli),
     }
 }
@@ -36,6 +38,14 @@ fn print_crds(args: &Crds) -> std::io::Result<()> {
             let text: Vec<_> = definitions.iter().map(crd::yaml).collect();
             std::io::stdout().write_all(text.join("---\n").as_bytes())
         }
+    }
+}
+
+/// A reader that has seen enough is no failure.
+fn written(result: std::io::Result<()>) -> Result<(), (u8, String)> {
+    match result {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(|error| (2, error.to_string())),
     }
 }
 

@@ -144,7 +144,7 @@ Examples:
   xsld-operator journal diff 2026-05-01T12:00:00Z --cache shop/sessions")]
     Diff(diff::Diff),
     /// Folds all records again and prints what they come to, with a digest that is the same
-    /// wherever the same records are folded.
+    /// wherever the same program folds the same records.
     #[command(after_help = "\
 Examples:
   xsld-operator journal replay

@@ -13,6 +13,7 @@ use crate::record::{Epoch, StreamId};
 use crate::store::Append;
 use crate::store::ledger::{Entry, Ledger};
 
+pub(crate) mod audited;
 pub(crate) mod every;
 pub(crate) mod histories;
 

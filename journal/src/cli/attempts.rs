@@ -1,6 +1,6 @@
 //! The attempts of steps, each with its outcome: what `steps`, `stats` and `why` look at.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -31,6 +31,8 @@ pub(super) struct Attempt {
     pub(super) attempt: u32,
     pub(super) key: StepKey,
     pub(super) destructive: bool,
+    /// Whether the same was tried again, before or after, in the same operation.
+    pub(super) repeated: bool,
     /// Id of the task that the member told.
     pub(super) task: Option<u64>,
     pub(super) evidence: Value,
@@ -60,7 +62,7 @@ impl Attempt {
     /// Whether it was done again, settled by a probe, or settled in a later term of leadership.
     pub(super) fn is_repeated_or_probed(&self) -> bool {
         let later = |outcome: &Outcome| outcome.found_by_probe || outcome.epoch != self.epoch;
-        self.attempt > 1 || self.outcome.as_ref().is_some_and(later)
+        self.repeated || self.outcome.as_ref().is_some_and(later)
     }
 
     /// What came of it, in one word.
@@ -93,6 +95,14 @@ pub(super) fn attempts(entries: &[Entry], names: &Names) -> Vec<Attempt> {
             attempt.outcome = Some(outcome(record));
         }
     }
+    let again: BTreeSet<_> = found
+        .iter()
+        .filter(|it| it.repeated)
+        .map(|it| (it.operation, it.effect.target()))
+        .collect();
+    for attempt in &mut found {
+        attempt.repeated |= again.contains(&(attempt.operation, attempt.effect.target()));
+    }
     found
 }
 
@@ -120,6 +130,7 @@ fn intended(
         attempt,
         key,
         destructive: step.is_destructive(),
+        repeated: attempt > 1,
         task: None,
         evidence: readable(evidence),
         outcome: None,

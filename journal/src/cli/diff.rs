@@ -13,6 +13,9 @@ use crate::record::StreamId;
 use crate::replay::Folded;
 use crate::store::ledger::Entry;
 
+/// How many characters of a value a table shows.
+const CELL_MAX: usize = 60;
+
 /// Options of `diff`.
 #[derive(Clone, Debug, Args)]
 pub struct Diff {
@@ -133,9 +136,9 @@ fn compare(
     let empty = serde_json::Map::new();
     let (one, two) = match (before, after) {
         (Value::Object(one), Value::Object(two)) => (one, two),
-        // What came or went is shown field by field as well, so that both sides can be read.
-        (Value::Null, Value::Object(two)) if field.is_empty() => (&empty, two),
-        (Value::Object(one), Value::Null) if field.is_empty() => (one, &empty),
+        // What came or went is shown field by field as well: it has to be read by people.
+        (Value::Null, Value::Object(two)) if !two.is_empty() => (&empty, two),
+        (Value::Object(one), Value::Null) if !one.is_empty() => (one, &empty),
         _ => {
             let (before, after) = (before.clone(), after.clone());
             changes.push(Change { cache: cache.map(str::to_owned), field, before, after });
@@ -155,10 +158,15 @@ fn compare(
     }
 }
 
+/// A value in a cell. A long one is cut: in JSON it is whole.
 fn shown(value: &Value) -> String {
-    match value {
+    let text = match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.clone(),
         other => other.to_string(),
+    };
+    match text.char_indices().nth(CELL_MAX) {
+        Some((at, _)) => format!("{}…", text.get(..at).unwrap_or(&text)),
+        None => text,
     }
 }

@@ -30,8 +30,8 @@ pub struct Steps {
     #[arg(long, value_name = "NAME|NUMBER")]
     sent_to: Option<String>,
 
-    /// Only attempts after the first one, and those that were settled by a probe or by a later
-    /// term of leadership.
+    /// Only steps that took more than one attempt, and those that were settled by a probe or by a
+    /// later term of leadership.
     #[arg(long)]
     repeated: bool,
 

@@ -1,3 +1,6 @@
+mod audit;
+mod more;
+
 use std::path::Path;
 
 use clap::Parser;
@@ -43,6 +46,10 @@ fn golden(name: &str, command: &str) {
         "$ xsld-operator journal {command}\n--- stderr\n{}--- stdout\n{}--- exit {}",
         ran.stderr, ran.stdout, ran.exit
     );
+    snapshot(name, &all);
+}
+
+fn snapshot(name: &str, all: &str) {
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path("../../golden/cli");
     settings.set_prepend_module_to_snapshot(false);
