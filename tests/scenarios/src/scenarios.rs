@@ -30,3 +30,27 @@ pub fn all() -> Vec<Scenario> {
     all.extend(bootstrap::scenarios());
     all
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// A scenario's name in a document: area, `::`, promise, and no more.
+    fn is_name(word: &str) -> bool {
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_/:".contains(c);
+        word.contains("::") && word.chars().all(plain) && !word.ends_with(':')
+    }
+
+    #[test]
+    fn every_scenario_that_the_promises_name_exists() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/promises.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        let known: BTreeSet<String> = all().into_iter().map(|scenario| scenario.name).collect();
+        let named: Vec<&str> = text.split('`').filter(|word| is_name(word)).collect();
+        assert!(named.len() > 50, "{}", named.len());
+        for name in named {
+            assert!(known.contains(name), "docs/promises.md names {name}, which does not exist");
+        }
+    }
+}
