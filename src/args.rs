@@ -177,6 +177,9 @@ pub struct TimeArgs {
     /// Between two writes of the anchor while records are appended.
     #[arg(long, env = "XSLD_OPERATOR_ANCHOR_INTERVAL", default_value = "30s", value_parser = duration)]
     pub anchor_interval: Duration,
+    /// How long a member that refused three passwords is left alone.
+    #[arg(long, env = "XSLD_OPERATOR_PASSWORD_WINDOW", default_value = "60s", value_parser = duration)]
+    pub password_window: Duration,
 }
 
 impl TimeArgs {
@@ -194,6 +197,7 @@ impl TimeArgs {
             rebuild_quiet: self.rebuild_quiet,
             task_stall: self.task_stall,
             anchor: self.anchor_interval,
+            password_window: self.password_window,
         }
     }
 }

@@ -5,10 +5,13 @@
 //! [`pass::reconcile`], which is all of it on one screen.
 
 pub mod grids;
+pub mod credentials;
+pub mod monitor;
 pub mod objects;
 pub mod pass;
 pub mod resolve;
 pub mod step;
+pub mod templates;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,10 +33,11 @@ use xsld_journal::state::CacheState;
 use xsld_journal::store::{Append, AppendError, Store};
 
 use crate::clock::{Clock, Moment};
-use crate::crd::{DataGrid, XsldCache};
+use crate::crd::{DataGrid, GridTemplate, XsldCache};
 use crate::decide::watch::Watch;
 use crate::ids::Ids;
 use crate::lease::Leadership;
+use crate::observe::keyring::Keyring;
 use crate::metrics::{ErrorLabels, Metrics, StepLabels};
 use crate::recover::anchor::{self, Anchor, AnchorKeeper};
 use crate::telemetry::chain;
@@ -135,7 +139,10 @@ pub struct Context {
     pub destroys_from: Moment,
     /// Cancelled when the process is to end.
     pub stop: CancellationToken,
+    /// What the caches' passes last knew of templates.
+    pub templates: templates::Sights,
     watches: Mutex<HashMap<String, Watch>>,
+    keyrings: Mutex<HashMap<String, Arc<Keyring>>>,
     fatal: Mutex<Option<Fatal>>,
 }
 
@@ -192,7 +199,9 @@ impl Context {
             acts_from: parts.acts_from,
             destroys_from: now.plus(quiet),
             stop: parts.stop,
+            templates: templates::Sights::default(),
             watches: Mutex::default(),
+            keyrings: Mutex::default(),
             fatal: Mutex::default(),
         })
     }
@@ -214,11 +223,21 @@ impl Context {
         watches.get(uid).cloned().unwrap_or_default()
     }
 
+    /// Which passwords the members of a cache take, as far as this process found out.
+    fn keyring(&self, uid: &str) -> Arc<Keyring> {
+        let mut keyrings = self.keyrings.lock().unwrap_or_else(PoisonError::into_inner);
+        keyrings.entry(uid.to_owned()).or_default().clone()
+    }
+
     fn keep_watch(&self, uid: &str, watch: Option<Watch>) {
         let mut watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
         match watch {
             Some(watch) => watches.insert(uid.to_owned(), watch),
-            None => watches.remove(uid),
+            None => {
+                self.templates.forget(uid);
+                self.keyrings.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+                watches.remove(uid)
+            }
         };
     }
 
@@ -406,13 +425,17 @@ pub async fn run(context: Arc<Context>, scope: &Scope) {
     let controller = Controller::new(caches, config());
     let store = controller.store();
     let stop = context.stop.clone();
-    let (all, all_for_maps) = (store.clone(), store.clone());
+    let (all, all_for_templates, all_for_maps) = (store.clone(), store.clone(), store.clone());
+    let template_settings = settings.clone();
     let cache_runs = controller
         .with_config(settings.clone())
         .owns(scope.api::<StatefulSet>(context.client.clone()), config())
         .watches(scope.api::<Pod>(context.client.clone()), config(), |pod| cache_of(&pod))
         .watches(scope.api::<DataGrid>(context.client.clone()), config(), move |grid| {
             grids::caches_of(&grid, &all)
+        })
+        .watches(scope.api::<GridTemplate>(context.client.clone()), config(), move |template| {
+            templates::caches_of(&template, &all_for_templates)
         })
         .watches(
             scope.api::<ConfigMap>(context.client.clone()),
@@ -443,7 +466,8 @@ pub async fn run(context: Arc<Context>, scope: &Scope) {
             context.clone(),
         )
         .for_each(|_| async {});
-    tokio::join!(cache_runs, grid_runs, context.keep_anchor());
+    let template_runs = run_templates(context.clone(), scope, template_settings);
+    tokio::join!(cache_runs, grid_runs, template_runs, context.keep_anchor());
 }
 
 async fn reconcile(
@@ -458,6 +482,28 @@ async fn reconcile(
 
 fn after_error(_: Arc<XsldCache>, error: &Error, context: Arc<Context>) -> Action {
     told(error, &context)
+}
+
+/// Runs the controller of the templates until the stop token is cancelled.
+async fn run_templates(context: Arc<Context>, scope: &Scope, settings: Config) {
+    let config = || watcher::Config::default().timeout(WATCH_TIMEOUT_S);
+    let templates: Api<GridTemplate> = scope.api(context.client.clone());
+    let controller = Controller::new(templates, config());
+    let (beside, naming) = (controller.store(), controller.store());
+    controller
+        .with_config(settings)
+        .watches(scope.api::<XsldCache>(context.client.clone()), config(), move |cache| {
+            templates::beside(&cache, &beside)
+        })
+        .watches(
+            scope.api::<ConfigMap>(context.client.clone()),
+            config().labels("!app.kubernetes.io/managed-by"),
+            move |map| templates::naming(&map, &naming),
+        )
+        .graceful_shutdown_on(context.stop.clone().cancelled_owned())
+        .run(templates::reconcile, |_, error, context| told(error, &context), context.clone())
+        .for_each(|_| async {})
+        .await;
 }
 
 fn after_grid_error(_: Arc<DataGrid>, error: &Error, context: Arc<Context>) -> Action {

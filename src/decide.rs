@@ -10,7 +10,11 @@ pub mod grids;
 pub mod join;
 pub mod membership;
 pub mod news;
+pub mod replication;
+pub mod roll;
 pub mod steps;
+pub mod templates;
+pub mod storage;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -19,6 +23,7 @@ pub mod views;
 pub mod watch;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use xsld_journal::event::{Event, Goal, Step, StepKey, Text};
 use xsld_journal::state::CacheState;
@@ -56,8 +61,34 @@ pub struct Wanted {
     pub deleting: bool,
     /// The pod template that the spec gives now: digest and JSON.
     pub template: (String, Text),
+    /// Whether that template may take the place of the committed one: the spec asks for other pods
+    /// than those were made for, or somebody consented to what only the operator makes otherwise.
+    pub may_roll: bool,
+    /// How members are rolled.
+    pub rollout: roll::Rollout,
+    /// Whether the configuration database is to have a replica.
+    pub replicate: bool,
+    /// How long the primary must not be seen before its replica is promoted.
+    pub primary_grace: Duration,
+    /// Size of each member's volume, a quantity; empty when the spec is broken.
+    pub storage: String,
     /// The grids that are to be in this cache, by UID of their DataGrid.
     pub grids: BTreeMap<String, WantedGrid>,
+    /// The templates that are to be in this cache, or to go from it, by UID of their GridTemplate.
+    pub templates: BTreeMap<String, WantedTemplate>,
+}
+
+/// A GridTemplate, as far as decisions need it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedTemplate {
+    /// The template's name.
+    pub name: String,
+    /// `metadata.generation`.
+    pub generation: i64,
+    /// BLAKE3 of its two documents, hex; empty when it is to go.
+    pub digest: String,
+    /// Whether it is to go from this cache: it is being deleted, or does not select it any more.
+    pub deleting: bool,
 }
 
 /// A DataGrid, as far as decisions need it.
@@ -71,6 +102,8 @@ pub struct WantedGrid {
     pub fields: BTreeMap<String, String>,
     /// BLAKE3 of the fields, hex.
     pub digest: String,
+    /// The GridTemplate that it is made from, where it names one.
+    pub template: Option<String>,
     /// Whether a grid that was changed by hand is set back.
     pub correct_drift: bool,
     /// Whether the DataGrid is being deleted.
@@ -96,6 +129,10 @@ pub struct Inputs<'a> {
     pub join_command: &'a str,
     /// The command that a disjoin's task runs.
     pub disjoin_command: &'a str,
+    /// The command that sets up replication.
+    pub replication_command: &'a str,
+    /// The command that promotes the replica.
+    pub promote_command: &'a str,
 }
 
 /// Why nothing is done just now.
@@ -158,7 +195,8 @@ impl Decision {
 
 /// Decides. The order matters: first what the journal should know of the members, because nothing
 /// that an unrecorded process says counts as a view; then a step in doubt is settled before
-/// anything new; then deletion; then membership; grids come last.
+/// anything new, unless the primary is lost, without which nothing settles; then deletion; then
+/// membership, then a roll, then replication; grids come last.
 pub fn decide(inputs: Inputs<'_>) -> Decision {
     let Inputs { wanted, state, .. } = inputs;
     if state.closed {
@@ -173,17 +211,51 @@ pub fn decide(inputs: Inputs<'_>) -> Decision {
     if let Some(events) = news::news(inputs) {
         return Decision::Record(events);
     }
-    if let Some(open) = state.open_cancel().or(state.open_step()) {
+    if let Some(aside) = state.open_cancel() {
+        return steps::settle(inputs, aside);
+    }
+    if !wanted.deleting
+        && !wanted.paused
+        && let Some(decision) = replication::lost_primary(inputs)
+    {
+        return decision;
+    }
+    if let Some(open) = state.open_step() {
         return steps::settle(inputs, open);
     }
     if wanted.deleting {
         return deletion::decide(inputs);
     }
     if wanted.paused {
+        if let Some(decision) = roll::before_pause(inputs) {
+            return decision;
+        }
         return Decision::wait(Reason::Paused, "spec.paused is set: stopped at a step boundary");
     }
+    if let Some(decision) = roll::goes_first(inputs) {
+        return decision;
+    }
     match membership::decide(inputs) {
-        Decision::Rest => grids::decide(inputs),
+        Decision::Rest => match roll::decide(inputs) {
+            Decision::Rest => after_roll(inputs),
+            decision => decision,
+        },
+        decision => decision,
+    }
+}
+
+/// What is left when the members are as they should be.
+fn after_roll(inputs: Inputs<'_>) -> Decision {
+    match replication::decide(inputs) {
+        Decision::Rest => after_replication(inputs),
+        decision => decision,
+    }
+}
+
+/// What is left when the members and the replica are as they should be.
+fn after_replication(inputs: Inputs<'_>) -> Decision {
+    match storage::decide(inputs) {
+        Decision::Rest => templates::decide(inputs, grids::decide),
         decision => decision,
     }
 }

@@ -3,6 +3,10 @@
 //! It runs only after the intent of that very step is durable, while the lease outlasts the
 //! request, and it sends each request once.
 
+mod volumes;
+
+pub(crate) use volumes::request as growth_request;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -20,7 +24,7 @@ use crate::manifests::{
 };
 use crate::observation::Observation;
 use crate::observe::Access;
-use crate::validate::ValidCache;
+use crate::validate::{Documents, ValidCache};
 use crate::xsld::call::{GridBody, TaskCommand};
 use crate::xsld::client::Sent;
 
@@ -92,6 +96,8 @@ pub struct Target<'a> {
     pub template: Option<(String, String)>,
     /// Wanted grids by UID, with their digests.
     pub grids: &'a BTreeMap<String, (String, GridBody)>,
+    /// Documents of wanted templates by UID, with their digests.
+    pub templates: &'a BTreeMap<String, (String, Documents)>,
     /// Own timeout around each write.
     pub timeout: Duration,
 }
@@ -110,13 +116,22 @@ pub async fn execute(target: &Target<'_>, step: &Step, key: StepKey) -> Effect {
         Step::JoinMember { .. }
         | Step::DisjoinMember { .. }
         | Step::RemoveGhostMember { .. }
+        | Step::SetUpReplication { .. }
+        | Step::PromotePrimary { .. }
         | Step::CancelTask { .. } => member_task(target, step, key).await,
         Step::CreateGrid { .. } | Step::UpdateGrid { .. } | Step::DeleteGrid { .. } => {
             grid(target, step, key).await
         }
+        Step::UploadTemplate { .. } | Step::DeleteTemplate { .. } => {
+            template(target, step, key).await
+        }
         Step::ResetMember { member } => reset(target, member).await,
         Step::DeleteVolume { claim, claim_uid, .. } => delete_claim(target, claim, claim_uid).await,
         Step::DeleteStatefulSet { uid } => delete_stateful_set(target, uid).await,
+        Step::RollMember { member, .. } => delete_pod(target, member).await,
+        Step::GrowVolume { ordinal, claim, claim_uid, to, .. } => {
+            volumes::grow(target, *ordinal, claim, claim_uid, to).await
+        }
     }
 }
 
@@ -212,6 +227,15 @@ async fn member_task(target: &Target<'_>, step: &Step, key: StepKey) -> Effect {
                 Some(TaskCommand::Disjoin { key: key.0, member: member.name.clone() }),
             )
         }
+        Step::SetUpReplication { primary, replica } => {
+            let replica = replica.name.clone();
+            let command = TaskCommand::ConfigureReplication { key: key.0, replica };
+            (primary.ordinal, &primary.incarnation, Some(command))
+        }
+        Step::PromotePrimary { member, .. } => {
+            let command = TaskCommand::Promote { key: key.0, member: member.name.clone() };
+            (member.ordinal, &member.incarnation, Some(command))
+        }
         Step::CancelTask { member, .. } => (member.ordinal, &member.incarnation, None),
         _ => return not_sent("this step is not a member's"),
     };
@@ -265,6 +289,48 @@ async fn grid(target: &Target<'_>, step: &Step, key: StepKey) -> Effect {
     }
 }
 
+async fn template(target: &Target<'_>, step: &Step, key: StepKey) -> Effect {
+    let not_sent = |reason: &str| Effect::NotSent { reason: reason.to_owned() };
+    let Some(access) = target.access else { return not_sent("the credentials are missing") };
+    let (Step::UploadTemplate { through, .. } | Step::DeleteTemplate { through, .. }) = step else {
+        return not_sent("this step is not a template's");
+    };
+    let Some(pod) =
+        target.seen.pods.get(&through.ordinal).filter(|pod| pod.incarnation == through.incarnation)
+    else {
+        return not_sent("the member's process is another one now");
+    };
+    let claim = target.seen.claims.get(&through.ordinal);
+    let member = access.member(target.state, through.ordinal, pod, claim);
+    let client = access.client(&member);
+    match step {
+        Step::UploadTemplate { template_uid, name, digest, .. } => {
+            let documents = target.templates.get(template_uid);
+            let Some((_, documents)) = documents.filter(|(wanted, _)| wanted == digest) else {
+                return not_sent("the GridTemplate has changed");
+            };
+            let Documents { object_grid, deployment_policy } = documents;
+            client.put_grid_template(name, object_grid, deployment_policy, key.0).await.into()
+        }
+        Step::DeleteTemplate { name, .. } => {
+            template_deleted(client.delete_grid_template(name, key.0).await)
+        }
+        _ => not_sent("this step is not a template's"),
+    }
+}
+
+/// A template that is not there is what was wanted. A conflict is no other request that runs, but
+/// the refusal of a template that a grid is made from.
+fn template_deleted(sent: Sent) -> Effect {
+    match sent {
+        Sent::Refused { status: 404, .. } => Effect::Accepted { task: None },
+        Sent::Refused { status: 409, error } => {
+            Effect::Refused { reason: format!("refused 409: {error}") }
+        }
+        sent => sent.into(),
+    }
+}
+
 /// The claim by UID, then the pod by UID: the claim goes when the pod does, and both are made
 /// again by the StatefulSet.
 async fn reset(target: &Target<'_>, member: &MemberRef) -> Effect {
@@ -273,6 +339,11 @@ async fn reset(target: &Target<'_>, member: &MemberRef) -> Effect {
         Effect::Done { .. } | Effect::Accepted { .. } => {}
         other => return other,
     }
+    delete_pod(target, member).await
+}
+
+/// The pod by UID: another one of that name is not touched.
+async fn delete_pod(target: &Target<'_>, member: &MemberRef) -> Effect {
     let api: Api<Pod> = Api::namespaced(target.client.clone(), &target.identity.namespace);
     let params = by_uid(&member.incarnation.pod_uid);
     deleted(tokio::time::timeout(target.timeout, api.delete(&member.name, &params)).await)
@@ -322,5 +393,12 @@ mod tests {
         assert!(matches!(refused(409), Effect::Unknown { .. }));
         assert!(matches!(refused(400), Effect::Refused { .. }));
         assert!(matches!(refused(503), Effect::Refused { .. }));
+    }
+
+    #[test]
+    fn a_template_in_use_is_refused_and_one_that_is_gone_is_deleted() {
+        let answer = |status| template_deleted(Sent::Refused { status, error: "no".into() });
+        assert!(matches!(answer(409), Effect::Refused { .. }));
+        assert!(matches!(answer(404), Effect::Accepted { task: None }));
     }
 }

@@ -15,24 +15,28 @@ mod canonical;
 mod credentials;
 mod differs;
 mod entrypoint;
+mod monitor;
 mod names;
 mod pod;
 mod policies;
+mod revision;
 mod services;
 mod stateful_set;
 
 pub use credentials::{
     CredentialsSecret, KEY_ADMIN_PASSWORD, KEY_SECRET_KEY, admin_password_ref, credentials_secret,
-    secret_key_ref,
+    held_credentials, secret_key_ref,
 };
 pub use differs::differs;
 pub use entrypoint::{ENTRYPOINT_KEY, entrypoint_config_map, entrypoint_name};
+pub use monitor::{OPERATOR_SERVICE, SERVICE_MONITOR_VERSION, service_monitor};
 pub use names::{
-    claim_name, client_service_name, credentials_name, fqdn, ordinal_of, ordinal_of_claim,
-    pod_name, supplied_entrypoint_name,
+    claim_name, client_service_name, credentials_name, fqdn, held_credentials_name, ordinal_of,
+    ordinal_of_claim, pod_name, supplied_entrypoint_name,
 };
-pub use pod::{pod_template, template_digest, template_json};
-pub use policies::{network_policy, pod_disruption_budget};
+pub use pod::pod_template;
+pub use policies::{Evictions, network_policy, pod_disruption_budget};
+pub use revision::{may_roll, template_digest, template_json};
 pub use services::{client_service, headless_service};
 pub use stateful_set::{Committed, CommittedTemplate, TemplateError, stateful_set};
 
@@ -45,8 +49,16 @@ use std::collections::BTreeMap;
 /// The field manager of every apply.
 pub const FIELD_MANAGER: &str = "xsld-operator";
 
-/// On a StatefulSet: the digest of the committed pod template.
+/// On a StatefulSet: the digest of the committed pod template. On a pod template, and so on each
+/// pod: its own digest, which is that of the template without this annotation.
 pub const ANNOTATION_TEMPLATE_DIGEST: &str = "xsld.ibm.com/template-digest";
+
+/// On a pod template: the digest of what in the spec it was made for.
+pub const ANNOTATION_SPEC_DIGEST: &str = "xsld.ibm.com/spec-digest";
+
+/// On an XsldCache: the digest of the pod template, or its first 12 characters or more, to which
+/// its members may be rolled though the spec asks for no other pods.
+pub const ANNOTATION_CONSENT: &str = "xsld.ibm.com/consent";
 
 /// On what an operation touched: the operation's id.
 pub const ANNOTATION_OPERATION: &str = "xsld.ibm.com/operation";
@@ -156,11 +168,12 @@ pub fn supporting(
     cache: &ValidCache,
     identity: &Identity,
     operator_namespace: Option<&str>,
+    evictions: Evictions,
 ) -> Vec<Value> {
     let mut objects =
         vec![document(&headless_service(identity)), document(&client_service(identity))];
     objects.extend(entrypoint_config_map(cache, identity).as_ref().map(document));
-    objects.push(document(&pod_disruption_budget(identity)));
+    objects.push(document(&pod_disruption_budget(identity, evictions)));
     objects.push(document(&network_policy(identity, operator_namespace)));
     objects
 }

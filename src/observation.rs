@@ -41,6 +41,9 @@ pub struct SetFacts {
     pub replicas: u32,
     /// The digest that our annotation on it tells; none when it carries no such annotation.
     pub template_digest: Option<String>,
+    /// The revision that its controller gives new pods; none while it has not seen the last change
+    /// of the StatefulSet.
+    pub update_revision: Option<String>,
     /// Whether it is being deleted.
     pub deleting: bool,
 }
@@ -64,6 +67,8 @@ pub struct PodFacts {
     pub node: Option<String>,
     /// Its `controller-revision-hash`.
     pub revision: Option<String>,
+    /// Digest of the template that it was made from, as that template tells it.
+    pub template: Option<String>,
     /// Why it waits, in Kubernetes' words: `ImagePullBackOff`, `Unschedulable`, ...
     pub waiting: Option<String>,
 }
@@ -120,6 +125,8 @@ pub struct Report {
     pub fingerprint: Option<String>,
     /// Fingerprint of a certificate that it showed and that was not trusted.
     pub untrusted: Option<String>,
+    /// Whether it took the former password and not the present one.
+    pub takes_former: bool,
 }
 
 impl Report {

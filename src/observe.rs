@@ -4,6 +4,8 @@
 //! cannot be read is part of what was seen, not an error; Kubernetes that cannot be read is.
 
 pub mod facts;
+pub mod growth;
+pub mod keyring;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,8 +26,9 @@ use crate::manifests::{self, Identity};
 use crate::observation::{ClaimFacts, Observation, PodFacts, Report, SetFacts};
 use crate::xsld::client::{GroupClient, Member};
 use crate::xsld::profile::ApiProfile;
-use crate::xsld::transport::{Credentials, Transport, Trust};
-use crate::xsld::view::{Answer, GridView};
+use crate::xsld::transport::{Credentials, Fingerprint, Transport, Trust};
+use crate::xsld::view::{Answer, GridView, GroupView};
+use keyring::{Keyring, Passwords};
 
 /// Kubernetes could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -75,8 +78,12 @@ pub struct Access {
     pub transport: Arc<dyn Transport>,
     /// Paths and names of this release.
     pub profile: Arc<ApiProfile>,
-    /// Password of `xsadmin`.
-    pub password: SecretString,
+    /// The passwords of `xsadmin`.
+    pub passwords: Passwords,
+    /// Which of them each member takes.
+    pub keyring: Arc<Keyring>,
+    /// How long a member is left alone that refused its passwords too often.
+    pub password_window: Duration,
     /// Secret key of the group.
     pub secret_key: SecretString,
     /// Trust.
@@ -108,11 +115,12 @@ impl Access {
             TrustMode::Ca(pem) => Trust::Ca(pem.clone()),
             TrustMode::Pin => pin.map_or(Trust::FirstUse, Trust::Pinned),
         };
+        let mut passwords = self.keyring.order(ordinal, &pod.incarnation, &self.passwords);
         Member {
             host: manifests::fqdn(&state.name, &state.namespace, &pod.name),
             address: pod.address.as_ref().and_then(|address| address.parse().ok()),
             trust,
-            credentials: Credentials::admin(self.password.clone()),
+            credentials: Credentials::admin(passwords.swap_remove(0)),
         }
     }
 
@@ -182,13 +190,24 @@ async fn timed<T>(
     }
 }
 
+/// What is asked of the group beside its members.
+#[derive(Clone, Debug, Default)]
+pub struct Asked {
+    /// Grids whose fields are read.
+    pub grids: Vec<String>,
+    /// Whether the fields of all others are read as well.
+    pub every_grid: bool,
+    /// Templates whose documents are read.
+    pub templates: Vec<String>,
+}
+
 /// Asks the members, and puts both halves together. Without access (credentials are missing) the
 /// members are not asked.
 pub async fn group(
     objects: &Objects,
     state: &CacheState,
     access: Option<&Access>,
-    grids: &[String],
+    asked: &Asked,
     at: Moment,
 ) -> Observation {
     let mut seen = Observation {
@@ -198,15 +217,17 @@ pub async fn group(
         claims: objects.claims.clone(),
         reports: BTreeMap::new(),
         grids: None,
+        templates: None,
     };
     let Some(access) = access else { return seen };
-    let asked = objects.pods.iter().filter(|(_, pod)| pod.address.is_some() && pod.running);
-    let reports = asked.map(async |(ordinal, pod)| {
-        (*ordinal, report(access, state, *ordinal, pod, objects.claims.get(ordinal)).await)
+    let answering = objects.pods.iter().filter(|(_, pod)| pod.address.is_some() && pod.running);
+    let reports = answering.map(async |(ordinal, pod)| {
+        (*ordinal, report(access, state, *ordinal, pod, objects.claims.get(ordinal), at).await)
     });
     seen.reports = join_all(reports).await.into_iter().collect();
     read_again(access, state, objects, &mut seen).await;
-    seen.grids = read_grids(access, state, &seen, grids).await;
+    seen.grids = read_grids(access, state, &seen, asked).await;
+    seen.templates = read_templates(access, state, &seen, &asked.templates).await;
     seen
 }
 
@@ -216,16 +237,28 @@ async fn report(
     ordinal: Ordinal,
     pod: &PodFacts,
     claim: Option<&ClaimFacts>,
+    at: Moment,
 ) -> Report {
-    let member = access.member(state, ordinal, pod, claim);
+    let mut member = access.member(state, ordinal, pod, claim);
+    let (group, mut shown) = first_answer(access, &mut member, ordinal, pod, at).await;
     let client = access.client(&member);
-    let group = client.group().await;
     let tasks = match &group {
         // Who does not answer one question is not asked another in the same pass.
         Answer::Unknown { reason } => Answer::Unknown { reason: reason.clone() },
+        // A refused password is not tried twice.
+        Answer::Refused { status: 401, error } => {
+            Answer::Refused { status: 401, error: error.clone() }
+        }
         Answer::Known(_) | Answer::Refused { .. } => client.tasks().await,
     };
-    let shown = client.certificate();
+    // Whether it may be wiped depends on what it may hold.
+    let stray = matches!(&group, Answer::Known(view) if view.members.len() > 1)
+        && !state.members.contains_key(&ordinal);
+    let lists_grids = match stray {
+        true => client.grids().await.as_known().map(|grids| !grids.is_empty()),
+        false => None,
+    };
+    shown = client.certificate().or(shown);
     let (fingerprint, untrusted) = match (&member.trust, shown) {
         (Trust::Pinned(pin), Some(shown)) if shown != *pin => (None, Some(shown.to_string())),
         (Trust::Pinned(_) | Trust::FirstUse, shown) => (shown.map(|shown| shown.to_string()), None),
@@ -236,9 +269,52 @@ async fn report(
         group,
         group_again: None,
         tasks,
+        lists_grids,
         fingerprint,
         untrusted,
+        takes_former: access
+            .passwords
+            .former
+            .as_ref()
+            .is_some_and(|former| access.keyring.takes(ordinal, &pod.incarnation, former)),
     }
+}
+
+/// The member's view, with the first password that it takes, and the certificate that it showed.
+/// `member` carries that password afterwards. A member that refused too often is not asked: its last
+/// refusal stands in for another one.
+async fn first_answer(
+    access: &Access,
+    member: &mut Member,
+    ordinal: Ordinal,
+    pod: &PodFacts,
+    at: Moment,
+) -> (Answer<GroupView>, Option<Fingerprint>) {
+    let ring = &access.keyring;
+    let mut shown = None;
+    let mut refusal = String::new();
+    for password in ring.order(ordinal, &pod.incarnation, &access.passwords) {
+        if let Some(error) = ring.left_alone(ordinal, at, access.password_window) {
+            return (Answer::Refused { status: 401, error }, shown);
+        }
+        member.credentials = Credentials::admin(password.clone());
+        let client = access.client(member);
+        let answer = client.group().await;
+        shown = client.certificate();
+        match answer {
+            Answer::Refused { status: 401, error } => {
+                ring.refused(ordinal, at, &error);
+                refusal = error;
+            }
+            answer => {
+                if matches!(answer, Answer::Known(_)) {
+                    ring.accepted(ordinal, &pod.incarnation, &password);
+                }
+                return (answer, shown);
+            }
+        }
+    }
+    (Answer::Refused { status: 401, error: refusal }, shown)
 }
 
 /// Where no two established members answer beside one that may be in question, the primary's view
@@ -264,13 +340,13 @@ async fn read_again(
     }
 }
 
-/// Reads the grids through the member that would be acted through. The fields of those in `named`
-/// are read one by one; of the others the list tells enough.
+/// Reads the grids through the member that would be acted through. The fields of those that are
+/// asked for are read one by one; of the others the list tells enough.
 async fn read_grids(
     access: &Access,
     state: &CacheState,
     seen: &Observation,
-    named: &[String],
+    asked: &Asked,
 ) -> Option<Answer<BTreeMap<String, GridView>>> {
     let through = crate::decide::views::survivor(seen, state, Ordinal::MAX)?;
     let pod = seen.pods.get(&through.ordinal)?;
@@ -283,7 +359,10 @@ async fn read_grids(
     };
     let mut grids: BTreeMap<_, _> =
         listed.into_iter().map(|grid| (grid.name.clone(), grid)).collect();
-    for name in named {
+    let others = asked.every_grid.then(|| grids.keys().cloned().collect::<Vec<_>>());
+    let others = others.unwrap_or_default();
+    let others = others.iter().filter(|name| !asked.grids.contains(*name));
+    for name in asked.grids.iter().chain(others) {
         match client.grid(name).await {
             Answer::Known(grid) => {
                 grids.insert(name.clone(), grid);
@@ -296,4 +375,36 @@ async fn read_grids(
         }
     }
     Some(Answer::Known(grids))
+}
+
+/// Reads the templates of these names through the same member, as the digests of their documents.
+async fn read_templates(
+    access: &Access,
+    state: &CacheState,
+    seen: &Observation,
+    names: &[String],
+) -> Option<Answer<BTreeMap<String, String>>> {
+    if names.is_empty() {
+        return None;
+    }
+    let through = crate::decide::views::survivor(seen, state, Ordinal::MAX)?;
+    let pod = seen.pods.get(&through.ordinal)?;
+    let member = access.member(state, through.ordinal, pod, seen.claims.get(&through.ordinal));
+    let client = access.client(&member);
+    let mut templates = BTreeMap::new();
+    for name in names {
+        match client.grid_template(name).await {
+            Answer::Known(template) => {
+                let digest = crate::validate::document_digest(
+                    &template.object_grid_xml,
+                    &template.deployment_policy_xml,
+                );
+                templates.insert(name.clone(), digest);
+            }
+            answer if answer.is_absent() => {}
+            Answer::Refused { status, error } => return Some(Answer::Refused { status, error }),
+            Answer::Unknown { reason } => return Some(Answer::Unknown { reason }),
+        }
+    }
+    Some(Answer::Known(templates))
 }

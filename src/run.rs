@@ -98,6 +98,7 @@ pub async fn run(args: &Run) -> Result<(), Exit> {
     });
     health.set(Readiness::Leading);
     tell_findings(&context, finding, &report).await;
+    controller::monitor::apply(&context).await;
     let watched = tokio::spawn(end_with_the_lease(context.clone(), kept));
     controller::run(context.clone(), &scope).await;
     match context.fatal() {
@@ -218,6 +219,9 @@ fn tell(dir: &Path, report: &OpenReport) {
     }
     for healed in &report.healed {
         match healed {
+            Healed::AuditMended { .. } => {
+                warn!(?healed, "the audit file was damaged, and was put together from both copies");
+            }
             Healed::Appended { from, to } => info!(from, to, "records were added to sled"),
             Healed::Rebuilt { .. } => {
                 warn!(?healed, quarantined = ?report.quarantined, "sled was rebuilt from the audit file");

@@ -29,6 +29,8 @@ pub struct Times {
     pub task_stall: Duration,
     /// Between two writes of the anchor while records are appended.
     pub anchor: Duration,
+    /// In which a member is tried with a refused password at most three times.
+    pub password_window: Duration,
 }
 
 impl Default for Times {
@@ -45,6 +47,7 @@ impl Default for Times {
             rebuild_quiet: Duration::from_secs(60),
             task_stall: Duration::from_secs(600),
             anchor: Duration::from_secs(30),
+            password_window: Duration::from_secs(60),
         }
     }
 }

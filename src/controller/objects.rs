@@ -14,7 +14,7 @@ use super::{Context, Error, Subject};
 use crate::crd::{FINALIZER, XsldCache};
 use crate::events::Note;
 use crate::execute::{self, Target};
-use crate::manifests::{self, ANNOTATION_OPERATION, ANNOTATION_SEQUENCE, FIELD_MANAGER};
+use crate::manifests::{self, ANNOTATION_OPERATION, ANNOTATION_SEQUENCE, Evictions, FIELD_MANAGER};
 use crate::validate::ValidCache;
 
 /// A call with its own timeout: the client's retries within one call can take minutes.
@@ -110,6 +110,7 @@ pub async fn apply_supporting(
     context: &Context,
     subject: &Subject,
     cache: &ValidCache,
+    evictions: Evictions,
 ) -> Result<(), Error> {
     let operator_namespace = Some(context.operator_namespace.as_str());
     if let Some(secret) = manifests::credentials_secret(cache, &subject.identity) {
@@ -130,7 +131,7 @@ pub async fn apply_supporting(
             subject.publish(context, &[note]).await;
         }
     }
-    for object in manifests::supporting(cache, &subject.identity, operator_namespace) {
+    for object in manifests::supporting(cache, &subject.identity, operator_namespace, evictions) {
         apply(context, subject, object).await?;
     }
     Ok(())

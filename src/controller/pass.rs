@@ -12,12 +12,12 @@ use xsld_journal::record::text_for_event;
 use xsld_journal::state::CacheState;
 
 use super::resolve::{Resolved, resolve};
-use super::{Context, Error, Subject, grids, objects, step};
-use crate::crd::{FINALIZER, ResetHalfJoined, VolumePolicy, XsldCache};
+use super::{Context, Error, Subject, credentials, grids, objects, step, templates};
+use crate::crd::{FINALIZER, OnFailure, ReplicationMode, ResetHalfJoined, VolumePolicy, XsldCache};
 use crate::decide::watch::Watch;
-use crate::decide::{Decision, Inputs, Wanted, decide, steps};
+use crate::decide::{Decision, Inputs, Wanted, decide, replication, roll, steps};
 use crate::execute::Target;
-use crate::manifests::{self, CommittedTemplate};
+use crate::manifests::{self, CommittedTemplate, Evictions};
 use crate::observation::Observation;
 use crate::observe::{self, Access, Objects};
 use crate::status::{self, Problem, publish};
@@ -77,7 +77,8 @@ pub async fn reconcile(
         None => Resolved { access: None, problems: vec![] },
     };
     if let (Some(valid), false) = (&valid, deleting) {
-        objects::apply_supporting(context, &subject, valid).await?;
+        let state = context.store.state(subject.stream).unwrap_or_default();
+        objects::apply_supporting(context, &subject, valid, evictions(&state)).await?;
     }
     let grids = grids::wanted(context, &subject, caches).await?;
     let mut pass = Pass::look(context, object, &subject, valid, resolved.access, grids).await?;
@@ -92,7 +93,11 @@ pub async fn reconcile(
     }
     // After a step the objects that were read are old: what differs now is looked at next time.
     let reasserted = acted.is_some() && pass.reassert(deleting).await?;
+    if !deleting && acted == Some(Decision::Rest) {
+        credentials::keep(&pass).await?;
+    }
     pass.tell(&resolved.problems, acted.as_ref()).await?;
+    templates::finish(&pass);
     grids::finish(&pass, acted.as_ref()).await?;
     Ok(Action::requeue(match acted {
         None => SOON,
@@ -113,8 +118,9 @@ impl<'a> Pass<'a> {
         access: Option<Access>,
         grids: grids::Grids,
     ) -> Result<Self, Error> {
-        let (wanted, template_json) = wanted(object, subject, valid.as_ref(), &grids);
+        let (mut wanted, template_json) = wanted(object, subject, valid.as_ref(), &grids);
         let state = context.store.state(subject.stream).unwrap_or_default();
+        wanted.may_roll = may_roll(context, object, subject, valid.as_ref(), &state);
         let (objects, seen) =
             look(context, object, subject, &state, access.as_ref(), &grids).await?;
         let watch = context.watch(&subject.identity.uid);
@@ -153,6 +159,8 @@ impl<'a> Pass<'a> {
         let watch = std::mem::take(&mut self.watch);
         let now = self.context.clock.now();
         self.watch = watch.observe(self.seen.stable(), now, key, task, window);
+        self.watch.note_roll(roll::marker(&self.state));
+        self.watch.note_lost_primary(replication::unseen_primary(&self.seen, &self.state));
         if self.seen.any_task_running() {
             self.watch.busy();
         }
@@ -169,12 +177,20 @@ impl<'a> Pass<'a> {
             times: &self.context.times,
             join_command: commands.map_or("", |commands| &commands.join.command),
             disjoin_command: commands.map_or("", |commands| &commands.disjoin.command),
+            replication_command: commands
+                .map_or("", |commands| &commands.configure_replication.command),
+            promote_command: commands.map_or("", |commands| &commands.promote.command),
         }
     }
 
     /// Decides and does it. `None` when something was done; else what is waited for.
     async fn act(&mut self) -> Result<Option<Decision>, Error> {
+        let evictions_before = evictions(&self.state);
         for _ in 0..RECORDS_MAX {
+            // The disruption budget follows the operation before its first step and after its end.
+            if evictions(&self.state) != evictions_before {
+                return Ok(None);
+            }
             match decide(self.inputs(&self.state)) {
                 Decision::Record(events) => {
                     let operation = self.state.operation.as_ref().map(|operation| operation.id);
@@ -224,6 +240,7 @@ impl<'a> Pass<'a> {
             template: template
                 .and_then(|(text, digest)| Some((self.context.store.text(text)?, digest.clone()))),
             grids: &self.grids.bodies,
+            templates: &self.grids.templates.documents,
             timeout: self.context.times.request,
         }
     }
@@ -253,8 +270,7 @@ impl<'a> Pass<'a> {
         let template = self.target().template;
         let committed =
             template.as_ref().and_then(|(text, digest)| CommittedTemplate::read(text, digest).ok());
-        let digest = self.state.committed.template.as_ref().map(|template| &template.digest);
-        let requires_update = digest.is_some_and(|digest| *digest != self.wanted.template.0);
+        let update = self.valid.as_ref().and_then(|_| roll::waits(self.inputs(&self.state)));
         let status = status::cache(&status::CacheInputs {
             object: self.object,
             invalid: &[],
@@ -266,7 +282,8 @@ impl<'a> Pass<'a> {
             journal_id: context.store.head().journal_id,
             image: committed.as_ref().and_then(CommittedTemplate::image),
             target_image: self.valid.as_ref().map(|valid| valid.image.as_str()),
-            requires_update,
+            wanted_template: Some(&self.wanted.template.0),
+            update: update.as_ref(),
             selector: self.subject.identity.selector_text(),
             now: context.clock.wall(),
         });
@@ -274,6 +291,10 @@ impl<'a> Pass<'a> {
         publish::publish_cache(client, self.object, &status, timeout).await?;
         Ok(())
     }
+}
+
+fn evictions(state: &CacheState) -> Evictions {
+    Evictions::during(state.operation.as_ref().map(|operation| operation.kind))
 }
 
 async fn look(
@@ -288,8 +309,13 @@ async fn look(
     let timeout = context.times.request;
     let at = context.clock.now();
     let objects = observe::objects(&context.client, &subject.identity, made, timeout).await?;
-    let names = grids.names();
-    let seen = observe::group(&objects, state, access, &names, at).await;
+    let asked = grids.asked(state);
+    let mut seen = observe::group(&objects, state, access, &asked, at).await;
+    if object.metadata.deletion_timestamp.is_none() {
+        let storage = (state.committed.replicas.unwrap_or(0), object.spec.storage.size.as_str());
+        let (client, identity) = (&context.client, &subject.identity);
+        observe::growth::ask(client, identity, &mut seen, storage, timeout).await;
+    }
     Ok((objects, seen))
 }
 
@@ -311,7 +337,8 @@ async fn tell_invalid(
         journal_id: context.store.head().journal_id,
         image: None,
         target_image: None,
-        requires_update: false,
+        wanted_template: None,
+        update: None,
         selector: subject.identity.selector_text(),
         now: context.clock.wall(),
     });
@@ -346,7 +373,38 @@ fn wanted(
         paused: valid.is_some_and(|valid| valid.paused),
         deleting: object.metadata.deletion_timestamp.is_some(),
         template: (digest, text),
+        may_roll: false,
+        rollout: rollout(valid),
+        replicate: valid.is_some_and(|valid| valid.replication.mode == ReplicationMode::Auto),
+        primary_grace: valid.map_or(Duration::MAX, |valid| valid.replication.primary_grace),
+        storage: valid.map(|valid| valid.storage.size.clone()).unwrap_or_default(),
         grids: BTreeMap::clone(&grids.wanted),
+        templates: BTreeMap::clone(&grids.templates.wanted),
     };
     (wanted, json)
+}
+
+/// Whether the spec's pod template may take the place of the committed one.
+fn may_roll(
+    context: &Context,
+    object: &XsldCache,
+    subject: &Subject,
+    valid: Option<&ValidCache>,
+    state: &CacheState,
+) -> bool {
+    let (Some(valid), Some(committed)) = (valid, &state.committed.template) else { return false };
+    let Some(text) = context.store.text(&committed.text) else { return false };
+    let Ok(committed) = CommittedTemplate::read(&text, &committed.digest) else { return false };
+    let template = manifests::pod_template(valid, &subject.identity);
+    let annotations = object.metadata.annotations.clone().unwrap_or_default();
+    manifests::may_roll(&committed, &template, &annotations)
+}
+
+fn rollout(valid: Option<&ValidCache>) -> roll::Rollout {
+    let rollout = valid.map(|valid| valid.rollout);
+    roll::Rollout {
+        partition: rollout.map_or(0, |rollout| rollout.partition),
+        deadline: rollout.map_or(Duration::MAX, |rollout| rollout.progress_deadline),
+        rollback: rollout.is_some_and(|rollout| rollout.on_failure == OnFailure::Rollback),
+    }
 }

@@ -8,6 +8,7 @@ use secrecy::SecretString;
 
 use super::{Context, Error, Subject};
 use crate::crd::{ConditionReason as Reason, SecretKeyRef};
+use crate::observe::keyring::Passwords;
 use crate::observe::{Access, TrustMode};
 use crate::status::Problem;
 use crate::validate::{EntrypointSource, SecretSource, TlsTrust, ValidCache};
@@ -34,6 +35,7 @@ pub async fn resolve(
     let password =
         secret(context, subject, &cache.credentials.admin_password, &mut problems).await?;
     let secret_key = secret(context, subject, &cache.credentials.secret_key, &mut problems).await?;
+    let held = super::credentials::held(context, subject).await?;
     let trust = trust(context, subject, &cache.tls, &mut problems).await?;
     let profile = profile(context, subject, cache, &mut problems).await?;
     if let EntrypointSource::ConfigMap(name) = &cache.entrypoint {
@@ -54,7 +56,9 @@ pub async fn resolve(
         (Some(password), Some(secret_key), Some(trust), Some(profile)) => Some(Access {
             transport: context.transport.clone(),
             profile: Arc::new(profile),
-            password,
+            passwords: Passwords::new(password, held),
+            keyring: context.keyring(&subject.identity.uid),
+            password_window: context.times.password_window,
             secret_key,
             trust,
             deadline: context.times.request,

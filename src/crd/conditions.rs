@@ -219,6 +219,8 @@ reasons! {
     VolumesCannotGrow,
     /// Members still take the former password only.
     RotatingCredentials,
+    /// The template stays as long as a grid is made from it.
+    TemplateInUse,
 }
 
 #[cfg(test)]

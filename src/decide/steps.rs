@@ -7,7 +7,10 @@ use xsld_journal::state::{OpenStep, Progress};
 
 use super::views::{self, OurTask};
 use super::watch::PROBES_MAX;
-use super::{Decision, Inputs, Waiting, disjoin, evidence, grids, join};
+use super::{
+    Decision, Inputs, Waiting, disjoin, evidence, grids, join, replication, roll, storage,
+    templates,
+};
 use crate::crd::conditions::ConditionReason as Reason;
 
 /// How an open step stands, before it is turned into records.
@@ -72,6 +75,7 @@ fn is_a_task(step: &Step) -> bool {
         Step::JoinMember { .. } | Step::DisjoinMember { .. } | Step::RemoveGhostMember { .. } => {
             true
         }
+        Step::SetUpReplication { .. } | Step::PromotePrimary { .. } => true,
         Step::SetTemplate { .. }
         | Step::ScaleStatefulSet { .. }
         | Step::ResetMember { .. }
@@ -80,6 +84,10 @@ fn is_a_task(step: &Step) -> bool {
         | Step::CreateGrid { .. }
         | Step::UpdateGrid { .. }
         | Step::DeleteGrid { .. }
+        | Step::UploadTemplate { .. }
+        | Step::DeleteTemplate { .. }
+        | Step::GrowVolume { .. }
+        | Step::RollMember { .. }
         | Step::DeleteStatefulSet { .. } => false,
     }
 }
@@ -92,14 +100,20 @@ fn given_up_with_the_cache(inputs: Inputs<'_>, open: &OpenStep, standing: Standi
         Step::JoinMember { .. }
         | Step::DisjoinMember { .. }
         | Step::RemoveGhostMember { .. }
+        | Step::SetUpReplication { .. }
+        | Step::PromotePrimary { .. }
         | Step::CancelTask { .. }
         | Step::CreateGrid { .. }
         | Step::UpdateGrid { .. }
-        | Step::DeleteGrid { .. } => true,
+        | Step::DeleteGrid { .. }
+        | Step::UploadTemplate { .. }
+        | Step::DeleteTemplate { .. } => true,
         Step::SetTemplate { .. }
         | Step::ScaleStatefulSet { .. }
         | Step::ResetMember { .. }
         | Step::DeleteVolume { .. }
+        | Step::GrowVolume { .. }
+        | Step::RollMember { .. }
         | Step::DeleteStatefulSet { .. } => false,
     };
     if !inputs.wanted.deleting || !within_the_group {
@@ -119,14 +133,18 @@ fn given_up_with_the_cache(inputs: Inputs<'_>, open: &OpenStep, standing: Standi
 /// A task of ours that makes no progress for the stall time is cancelled by force; afterwards
 /// everything is observed anew. Another person's task is never touched.
 fn cancel_stalled(inputs: Inputs<'_>, open: &OpenStep) -> Option<Decision> {
-    if inputs.watch.stalled_for() < inputs.times.task_stall {
+    // Only one thing is done aside at a time.
+    if inputs.watch.stalled_for() < inputs.times.task_stall || inputs.state.open_cancel().is_some()
+    {
         return None;
     }
     let (ordinal, name, claim_uid, incarnation) = match &open.step {
-        Step::JoinMember { member, .. } => {
+        Step::JoinMember { member, .. } | Step::PromotePrimary { member, .. } => {
             (member.ordinal, &member.name, member.claim_uid.clone(), &member.incarnation)
         }
-        Step::DisjoinMember { survivor, .. } | Step::RemoveGhostMember { survivor, .. } => {
+        Step::DisjoinMember { survivor, .. }
+        | Step::RemoveGhostMember { survivor, .. }
+        | Step::SetUpReplication { primary: survivor, .. } => {
             let claim = inputs.state.members.get(&survivor.ordinal)?.claim_uid.clone();
             (survivor.ordinal, &survivor.name, claim, &survivor.incarnation)
         }
@@ -138,6 +156,10 @@ fn cancel_stalled(inputs: Inputs<'_>, open: &OpenStep) -> Option<Decision> {
         | Step::CreateGrid { .. }
         | Step::UpdateGrid { .. }
         | Step::DeleteGrid { .. }
+        | Step::UploadTemplate { .. }
+        | Step::DeleteTemplate { .. }
+        | Step::GrowVolume { .. }
+        | Step::RollMember { .. }
         | Step::DeleteStatefulSet { .. } => return None,
     };
     if views::changed(inputs.seen, ordinal, incarnation) {
@@ -154,10 +176,10 @@ fn cancel_stalled(inputs: Inputs<'_>, open: &OpenStep) -> Option<Decision> {
 pub(crate) fn running_task(inputs: Inputs<'_>) -> Option<(u64, Option<u8>)> {
     let open = inputs.state.open_step()?;
     let ordinal = match &open.step {
-        Step::JoinMember { member, .. } => member.ordinal,
-        Step::DisjoinMember { survivor, .. } | Step::RemoveGhostMember { survivor, .. } => {
-            survivor.ordinal
-        }
+        Step::JoinMember { member, .. } | Step::PromotePrimary { member, .. } => member.ordinal,
+        Step::DisjoinMember { survivor, .. }
+        | Step::RemoveGhostMember { survivor, .. }
+        | Step::SetUpReplication { primary: survivor, .. } => survivor.ordinal,
         Step::SetTemplate { .. }
         | Step::ScaleStatefulSet { .. }
         | Step::ResetMember { .. }
@@ -166,6 +188,10 @@ pub(crate) fn running_task(inputs: Inputs<'_>) -> Option<(u64, Option<u8>)> {
         | Step::CreateGrid { .. }
         | Step::UpdateGrid { .. }
         | Step::DeleteGrid { .. }
+        | Step::UploadTemplate { .. }
+        | Step::DeleteTemplate { .. }
+        | Step::GrowVolume { .. }
+        | Step::RollMember { .. }
         | Step::DeleteStatefulSet { .. } => return None,
     };
     let tasks = inputs.seen.reports.get(&ordinal)?.read_tasks();
@@ -234,6 +260,16 @@ fn standing(inputs: Inputs<'_>, open: &OpenStep) -> Standing {
         Step::CreateGrid { .. } | Step::UpdateGrid { .. } | Step::DeleteGrid { .. } => {
             grids::standing(inputs, open)
         }
+        Step::UploadTemplate { .. } | Step::DeleteTemplate { .. } => {
+            templates::standing(inputs, open)
+        }
+        Step::RollMember { member, .. } => roll::standing(inputs, member),
+        Step::GrowVolume { ordinal, claim, claim_uid, to, .. } => {
+            storage::standing(inputs, *ordinal, claim, claim_uid, to)
+        }
+        Step::SetUpReplication { .. } | Step::PromotePrimary { .. } => {
+            replication::standing(inputs, open)
+        }
         Step::DeleteStatefulSet { uid } => match &seen.stateful_set {
             Some(set) if set.uid == *uid && set.deleting => {
                 Standing::Running(Waiting::new(Reason::Deleting, "the StatefulSet is going"))
@@ -258,14 +294,14 @@ pub(super) fn again(inputs: Inputs<'_>, message: &str) -> Standing {
     }
 }
 
-fn accepted(open: &OpenStep) -> Option<u64> {
+pub(super) fn accepted(open: &OpenStep) -> Option<u64> {
     match open.progress {
         Progress::Accepted { task } => task,
         Progress::Intended | Progress::Unknown { .. } => None,
     }
 }
 
-fn earlier_keys(inputs: Inputs<'_>, open: &OpenStep) -> Vec<StepKey> {
+pub(super) fn earlier_keys(inputs: Inputs<'_>, open: &OpenStep) -> Vec<StepKey> {
     let keys = inputs
         .state
         .operation
@@ -380,12 +416,14 @@ pub(super) fn two(inputs: Inputs<'_>, changed: bool) -> Duration {
 /// its doubt.
 pub(crate) fn window(inputs: Inputs<'_>) -> Duration {
     let changed = match inputs.state.open_step().map(|open| &open.step) {
-        Some(Step::JoinMember { member, .. }) => {
+        Some(Step::JoinMember { member, .. } | Step::PromotePrimary { member, .. }) => {
             views::changed(inputs.seen, member.ordinal, &member.incarnation)
         }
-        Some(Step::DisjoinMember { survivor, .. } | Step::RemoveGhostMember { survivor, .. }) => {
-            views::changed(inputs.seen, survivor.ordinal, &survivor.incarnation)
-        }
+        Some(
+            Step::DisjoinMember { survivor, .. }
+            | Step::RemoveGhostMember { survivor, .. }
+            | Step::SetUpReplication { primary: survivor, .. },
+        ) => views::changed(inputs.seen, survivor.ordinal, &survivor.incarnation),
         _ => false,
     };
     two(inputs, changed)

@@ -64,9 +64,10 @@ fn begin(inputs: Inputs<'_>) -> Decision {
         return Decision::Rest;
     }
     let goal = Goal::Storage { size: wanted.storage.clone() };
-    let failed = state.recent.iter().any(|ended| {
-        ended.goal == goal && matches!(ended.end, End::Failed { .. })
-    });
+    let failed = state
+        .recent
+        .iter()
+        .any(|ended| ended.goal == goal && matches!(ended.end, End::Failed { .. }));
     if failed && !watch.settled(times.orphan) {
         return Decision::Rest;
     }
@@ -188,10 +189,7 @@ mod tests {
             world.follow(decision);
         }
         let decision = world.settled();
-        assert_eq!(
-            decision,
-            Decision::Record(vec![Event::OperationEnded { end: End::Succeeded }])
-        );
+        assert_eq!(decision, Decision::Record(vec![Event::OperationEnded { end: End::Succeeded }]));
         world.follow(decision);
         assert_eq!(world.settled(), Decision::Rest);
     }

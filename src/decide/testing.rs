@@ -11,6 +11,7 @@ use xsld_journal::event::{
 };
 use xsld_journal::state::{CacheState, Stamp};
 
+use super::roll::Rollout;
 use super::watch::Watch;
 use super::{Decision, Inputs, Wanted, decide};
 use crate::clock::Moment;
@@ -48,7 +49,17 @@ impl World {
             paused: false,
             deleting: false,
             template: ("d1".into(), Text::Inline("{}".into())),
+            may_roll: false,
+            rollout: Rollout {
+                partition: 0,
+                deadline: Duration::from_secs(1800),
+                rollback: false,
+            },
+            replicate: true,
+            primary_grace: Duration::from_secs(600),
+            storage: String::new(),
             grids: BTreeMap::new(),
+            templates: BTreeMap::new(),
         };
         let seen = Observation {
             at: Moment::default(),
@@ -57,6 +68,7 @@ impl World {
             claims: BTreeMap::new(),
             reports: BTreeMap::new(),
             grids: None,
+            templates: None,
         };
         Self {
             wanted,
@@ -117,6 +129,8 @@ impl World {
             times: &self.times,
             join_command: "NewMemberJoinTaskCommand",
             disjoin_command: "MemberDisjoinTaskCommand",
+            replication_command: "ConfigureDerbyReplicationTaskCommand",
+            promote_command: "DerbyFailoverTaskCommand",
         }
     }
 
@@ -151,6 +165,8 @@ impl World {
             task,
             self.times.settle,
         );
+        self.watch.note_roll(super::roll::marker(&self.state));
+        self.watch.note_lost_primary(super::replication::unseen_primary(&self.seen, &self.state));
     }
 
     pub(crate) fn apply(&mut self, event: Event) {
@@ -203,6 +219,7 @@ impl World {
             resource_version: "1".into(),
             replicas,
             template_digest: Some("d1".into()),
+            update_revision: Some("r-d1".into()),
             deleting: false,
         });
     }
@@ -225,7 +242,8 @@ impl World {
                 ready: true,
                 deleting: false,
                 node: None,
-                revision: None,
+                revision: Some("r-d1".into()),
+                template: Some("d1".into()),
                 waiting: None,
             },
         );
@@ -234,6 +252,10 @@ impl World {
             uid: claim_uid(ordinal),
             deleting: false,
             older_than_cache: false,
+            resource_version: "1".into(),
+            requested: Some("1Gi".into()),
+            capacity: Some("1Gi".into()),
+            growth: None,
         });
         self.seen.reports.remove(&ordinal);
     }
@@ -255,7 +277,9 @@ impl World {
                 group_again: Some(group),
                 tasks,
                 fingerprint: None,
+                lists_grids: None,
                 untrusted: None,
+                takes_former: false,
             },
         );
     }

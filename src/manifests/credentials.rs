@@ -1,11 +1,14 @@
 //! The Secret with a copy of plain credentials, and where pods find each secret.
 
-use super::{Identity, document, names::credentials_name};
+use super::{
+    Identity, document,
+    names::{credentials_name, held_credentials_name},
+};
 use crate::crd::SecretKeyRef;
 use crate::validate::{SecretSource, ValidCache};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -43,6 +46,18 @@ impl fmt::Debug for CredentialsSecret {
             .field("keys", &keys)
             .finish()
     }
+}
+
+/// The Secret with the password that all members took last.
+#[must_use]
+pub fn held_credentials(identity: &Identity, password: &SecretString) -> CredentialsSecret {
+    let bytes = ByteString(password.expose_secret().as_bytes().to_vec());
+    CredentialsSecret(Secret {
+        metadata: identity.metadata(held_credentials_name(&identity.name)),
+        data: Some([(KEY_ADMIN_PASSWORD.to_owned(), bytes)].into()),
+        type_: Some("Opaque".to_owned()),
+        ..Secret::default()
+    })
 }
 
 /// The operator's copy of the credentials that the spec holds in plain text; none

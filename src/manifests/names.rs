@@ -46,6 +46,12 @@ pub fn credentials_name(cache: &str) -> String {
     format!("{cache}-credentials")
 }
 
+/// Name of the Secret with the password that all members took last.
+#[must_use]
+pub fn held_credentials_name(cache: &str) -> String {
+    format!("{cache}-held")
+}
+
 /// Name of the ConfigMap with the operator's own entrypoint.
 #[must_use]
 pub fn supplied_entrypoint_name(cache: &str) -> String {

@@ -8,15 +8,50 @@ use k8s_openapi::api::networking::v1::{
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use xsld_journal::event::OperationKind;
 
-/// Allows one member to be evicted at a time. A member that is not ready counts:
-/// the cached data lives in the others' memory.
+/// How many members may be evicted at a time, such as by the drain of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Evictions {
+    /// One.
+    One,
+    /// None: an operation takes members away or brings them in just now.
+    None,
+}
+
+impl Evictions {
+    /// What the open operation allows. Grids, templates and larger volumes take nobody away; every
+    /// other kind counts on the members that it does not touch.
+    #[must_use]
+    pub fn during(operation: Option<OperationKind>) -> Self {
+        match operation {
+            None
+            | Some(
+                OperationKind::GridCreate
+                | OperationKind::GridUpdate
+                | OperationKind::GridDelete
+                | OperationKind::GridRecover
+                | OperationKind::TemplateUpload
+                | OperationKind::TemplateDelete
+                | OperationKind::StorageGrowth,
+            ) => Self::One,
+            Some(_) => Self::None,
+        }
+    }
+}
+
+/// Allows one member to be evicted at a time, and none while an operation touches membership. A
+/// member that is not ready counts: the cached data lives in the others' memory.
 #[must_use]
-pub fn pod_disruption_budget(identity: &Identity) -> PodDisruptionBudget {
+pub fn pod_disruption_budget(identity: &Identity, evictions: Evictions) -> PodDisruptionBudget {
+    let allowed = match evictions {
+        Evictions::One => 1,
+        Evictions::None => 0,
+    };
     PodDisruptionBudget {
         metadata: identity.metadata(&identity.name),
         spec: Some(PodDisruptionBudgetSpec {
-            max_unavailable: Some(IntOrString::Int(1)),
+            max_unavailable: Some(IntOrString::Int(allowed)),
             selector: Some(identity.selector()),
             ..PodDisruptionBudgetSpec::default()
         }),
@@ -76,5 +111,30 @@ fn port(number: i32) -> NetworkPolicyPort {
         port: Some(IntOrString::Int(number)),
         protocol: Some("TCP".to_owned()),
         end_port: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn budget(operation: Option<OperationKind>) -> Option<IntOrString> {
+        let identity =
+            Identity { name: "c".into(), namespace: "ns".into(), uid: "4f6f7ae4".into() };
+        let budget = pod_disruption_budget(&identity, Evictions::during(operation));
+        budget.spec.unwrap().max_unavailable
+    }
+
+    #[test]
+    fn nobody_is_evicted_while_an_operation_touches_membership() {
+        use OperationKind as Kind;
+        for kind in [None, Some(Kind::GridUpdate), Some(Kind::StorageGrowth)] {
+            assert_eq!(budget(kind), Some(IntOrString::Int(1)), "{kind:?}");
+        }
+        for kind in [Kind::Bootstrap, Kind::ScaleUp, Kind::ScaleDown, Kind::Repair] {
+            assert!(kind.touches_membership());
+            assert_eq!(budget(Some(kind)), Some(IntOrString::Int(0)), "{kind:?}");
+        }
+        assert_eq!(budget(Some(Kind::PrimarySwitch)), Some(IntOrString::Int(0)));
     }
 }

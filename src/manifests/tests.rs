@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::json;
 
-fn identity() -> Identity {
+pub(super) fn identity() -> Identity {
     Identity {
         name: "example".to_owned(),
         namespace: "team".to_owned(),
@@ -15,7 +15,7 @@ fn identity() -> Identity {
     }
 }
 
-fn valid(change: impl FnOnce(&mut XsldCacheSpec)) -> ValidCache {
+pub(super) fn valid(change: impl FnOnce(&mut XsldCacheSpec)) -> ValidCache {
     let mut spec = XsldCacheSpec {
         license: Some("accept".to_owned()),
         admin_pwd: Some(PlainSecret::from("Password123!")),
@@ -99,7 +99,7 @@ fn the_pod_template_with_every_setting() {
 
 #[test]
 fn the_supporting_objects() {
-    let mut objects = supporting(&valid(|_| ()), &identity(), Some("xsld-system"));
+    let mut objects = supporting(&valid(|_| ()), &identity(), Some("xsld-system"), Evictions::One);
     // The script has tests of its own.
     for object in &mut objects {
         if let Some(script) = object.pointer_mut("/data/entrypoint.sh") {
@@ -210,7 +210,7 @@ fn no_secret_is_in_any_other_object() {
     let cache = valid(|_| ());
     let template = committed_template(&cache);
     let committed = Committed { replicas: 1, template: &template };
-    let mut objects = supporting(&cache, &identity(), None);
+    let mut objects = supporting(&cache, &identity(), None, Evictions::One);
     objects.push(stateful_set(&cache, &identity(), committed, None));
     for object in objects {
         let text = object.to_string();
@@ -245,7 +245,7 @@ fn every_object_but_the_claims_goes_with_the_cache() {
     let cache = valid(|_| ());
     let template = committed_template(&cache);
     let committed = Committed { replicas: 1, template: &template };
-    let mut objects = supporting(&cache, &identity(), None);
+    let mut objects = supporting(&cache, &identity(), None, Evictions::One);
     objects.push(credentials_secret(&cache, &identity()).unwrap().expose_document());
     let set = stateful_set(&cache, &identity(), committed, None);
     assert!(set.pointer("/spec/volumeClaimTemplates/0/metadata/ownerReferences").is_none());

@@ -20,6 +20,10 @@ pub fn set(set: &StatefulSet) -> SetFacts {
             .annotations
             .as_ref()
             .and_then(|annotations| annotations.get(ANNOTATION_TEMPLATE_DIGEST).cloned()),
+        update_revision: set.status.as_ref().and_then(|status| {
+            let seen = status.observed_generation >= metadata.generation;
+            status.update_revision.clone().filter(|_| seen)
+        }),
         deleting: metadata.deletion_timestamp.is_some(),
     }
 }
@@ -57,6 +61,10 @@ pub fn pod(pod: &Pod) -> PodFacts {
             .labels
             .as_ref()
             .and_then(|labels| labels.get("controller-revision-hash").cloned()),
+        template: metadata
+            .annotations
+            .as_ref()
+            .and_then(|annotations| annotations.get(ANNOTATION_TEMPLATE_DIGEST).cloned()),
         waiting: member.and_then(waiting).or_else(|| {
             let scheduled = condition("PodScheduled").filter(|found| found.status == "False")?;
             scheduled.reason.clone()

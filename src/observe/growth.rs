@@ -61,8 +61,9 @@ mod tests {
     use super::*;
 
     fn answer(code: u16) -> kube::Error {
-        let status = Status::failure("only dynamically provisioned pvc can be resized", "Forbidden")
-            .with_code(code);
+        let status =
+            Status::failure("only dynamically provisioned pvc can be resized", "Forbidden")
+                .with_code(code);
         kube::Error::Api(Box::new(status))
     }
 

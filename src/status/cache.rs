@@ -6,9 +6,11 @@ use xsld_journal::state::Operation;
 use super::conditions::Verdict;
 use super::degraded::{self, named, unseen, waiting};
 use super::facts::{Facts, Group};
-use super::fit::names;
+use super::fit::{names, sentence};
 use super::{operation, ready};
 use crate::crd::{ConditionReason as Reason, ConditionType as Type, MemberOnline, ReplicationMode};
+use crate::decide::storage;
+use crate::observation::Growth;
 use crate::validate;
 
 /// All nine, in the order in which a status lists them.
@@ -166,13 +168,20 @@ fn replicated(facts: &Facts<'_>) -> Verdict {
         };
         return Verdict::unknown(reason, message);
     }
+    let open = facts.inputs.state.operation.as_ref();
+    let setting_up = open.filter(|open| open.kind == OperationKind::ReplicationSetUp);
+    if let Some(open) = setting_up {
+        return Verdict::no(Reason::SettingUpReplication, operation::message(open));
+    }
     let spec = &facts.inputs.object.spec;
     let message = if spec.replication.mode.known() == Some(&ReplicationMode::Off) {
         "spec.replication.mode is Off: the configuration database has no replica"
     } else if facts.size < 2 {
         "a cache of one member has no place for a replica of the configuration database"
     } else {
-        "the configuration database has no replica: this release does not set one up yet"
+        let message = "the configuration database has no replica yet: one is set up once the group \
+                       is at rest";
+        return Verdict::no(Reason::SettingUpReplication, message);
     };
     Verdict::no(Reason::ReplicationOff, message)
 }
@@ -212,10 +221,54 @@ fn deferred(facts: &Facts<'_>) -> Verdict {
     {
         return Verdict::yes(waiting.reason, waiting.message.clone());
     }
-    match template_waits(facts).or_else(|| catalogs_wait(facts)) {
+    if let Some(message) = passwords_wait(facts) {
+        return Verdict::yes(Reason::RotatingCredentials, message);
+    }
+    if let Some((reason, message)) = volumes_wait(facts) {
+        return Verdict::yes(reason, message);
+    }
+    if let Some(update) = inputs.update {
+        return Verdict::yes(update.reason, update.message.clone());
+    }
+    match catalogs_wait(facts) {
         Some(message) => Verdict::yes(Reason::RequiresUpdate, message),
         None => Verdict::no(Reason::Settled, "no wish of the spec waits"),
     }
+}
+
+/// Who takes the former password only, if anyone does.
+fn passwords_wait(facts: &Facts<'_>) -> Option<String> {
+    let told = named(facts, |member| member.report.is_some_and(|report| report.takes_former))?;
+    Some(format!(
+        "the former password is still the one that is taken by {told}: set the new one in the \
+         group; the former is held until every member takes the new one"
+    ))
+}
+
+/// Why the volumes are smaller than the spec asks for, if they are.
+fn volumes_wait(facts: &Facts<'_>) -> Option<(Reason, String)> {
+    let seen = facts.inputs.seen?;
+    let size = facts.inputs.object.spec.storage.size.as_str();
+    let replicas = facts.inputs.state.committed.replicas.unwrap_or(0);
+    if let Some((_, claim, from)) = storage::smaller(seen, replicas, size) {
+        return Some(match &claim.growth {
+            Some(Growth::Refused { reason }) => {
+                let message = format!(
+                    "spec.storage.size is {size} and {} stays at {from}: {reason}; allow it, or \
+                     make the cache again with larger volumes",
+                    claim.name
+                );
+                (Reason::VolumesCannotGrow, sentence(&message, 1024))
+            }
+            Some(Growth::Allowed) | None => {
+                let message = format!("{} is to grow from {from} to {size}", claim.name);
+                (Reason::GrowingVolumes, message)
+            }
+        });
+    }
+    let growing = names(storage::growing(seen).map(|claim| claim.name.as_str()));
+    (!growing.is_empty())
+        .then(|| (Reason::GrowingVolumes, format!("the storage has not grown yet: {growing}")))
 }
 
 /// What the spec asks for and the open operation is not about.
@@ -231,7 +284,12 @@ fn goes_first(facts: &Facts<'_>, open: &Operation) -> Option<String> {
             Some(format!("spec.catalogs {catalogs}"))
         }
         Goal::Members { .. } | Goal::Gone { .. } => None,
-        Goal::Grid { .. } | Goal::Template { .. } | Goal::Replica { .. } | Goal::Primary { .. } | Goal::Storage { .. } | Goal::PodTemplate { .. } => members_wanted(facts),
+        Goal::Grid { .. }
+        | Goal::Template { .. }
+        | Goal::Replica { .. }
+        | Goal::Primary { .. }
+        | Goal::Storage { .. }
+        | Goal::PodTemplate { .. } => members_wanted(facts),
     }
 }
 
@@ -241,7 +299,7 @@ pub(super) fn unmet(facts: &Facts<'_>) -> Option<String> {
         return Some(operation::named(open));
     }
     members_wanted(facts)
-        .or_else(|| template_waits(facts).map(|_| "a changed pod template".to_owned()))
+        .or_else(|| facts.inputs.update.map(|_| "a changed pod template".to_owned()))
 }
 
 /// The wanted size, if the recorded members are others than the wanted ones.
@@ -249,27 +307,6 @@ fn members_wanted(facts: &Facts<'_>) -> Option<String> {
     let state = facts.inputs.state;
     let as_wanted = state.members.keys().copied().eq(0..facts.size) && state.leaving.is_empty();
     (!as_wanted).then(|| format!("size {}", facts.size))
-}
-
-fn template_waits(facts: &Facts<'_>) -> Option<String> {
-    let inputs = facts.inputs;
-    match (inputs.image, inputs.target_image) {
-        (Some(current), Some(target)) if current != target => Some(image_waits(current, target)),
-        _ if inputs.requires_update => Some(
-            "the spec asks for other pod settings than the members have: this release does not \
-             roll members yet"
-                .to_owned(),
-        ),
-        _ => None,
-    }
-}
-
-/// That another image is wanted than the members have.
-pub(super) fn image_waits(current: &str, target: &str) -> String {
-    format!(
-        "the spec asks for image {target} and the members have {current}: this release does not \
-         roll members yet"
-    )
 }
 
 /// Whether members run catalog servers as the spec says. A change applies to later joins, so a
@@ -297,6 +334,9 @@ fn needs_attention(facts: &Facts<'_>) -> Verdict {
         && is_for_a_person(waiting.reason)
     {
         return Verdict::yes(waiting.reason, waiting.message.clone());
+    }
+    if let Some(update) = inputs.update.filter(|update| update.reason == Reason::RolloutHalted) {
+        return Verdict::yes(update.reason, update.message.clone());
     }
     // While the cache goes, its spec no longer matters.
     if !inputs.invalid.is_empty() && !facts.deleting {

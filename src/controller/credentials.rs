@@ -1,0 +1,77 @@
+//! I/O: the password that all members of a cache took last, kept in a Secret of the cache, so that a
+//! rotation survives a restart of the operator.
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use secrecy::SecretString;
+
+use super::objects::timed;
+use super::pass::Pass;
+use super::{Context, Error, Subject};
+use crate::manifests::{self, FIELD_MANAGER};
+use crate::observe::keyring::same;
+use crate::xsld::view::Answer;
+
+/// The password that all members took last; none before that was ever seen.
+///
+/// # Errors
+/// When the API server cannot be read.
+pub(super) async fn held(
+    context: &Context,
+    subject: &Subject,
+) -> Result<Option<SecretString>, Error> {
+    let api: Api<Secret> = Api::namespaced(context.client.clone(), &subject.identity.namespace);
+    let name = manifests::held_credentials_name(&subject.identity.name);
+    let read = timed("read a Secret", context.times.request, api.get_opt(&name)).await?;
+    // A Secret of that name which is not this cache's says nothing about its members.
+    let ours = read.filter(|secret| {
+        let owners = secret.metadata.owner_references.iter().flatten();
+        owners.into_iter().any(|owner| owner.uid == subject.identity.uid)
+    });
+    let bytes = ours.and_then(|secret| secret.data?.remove(manifests::KEY_ADMIN_PASSWORD));
+    Ok(bytes.and_then(|bytes| String::from_utf8(bytes.0).ok()).map(SecretString::from))
+}
+
+/// Keeps the present password once every member takes it. Until then the former one stays.
+///
+/// # Errors
+/// When the API server refuses.
+pub(super) async fn keep(pass: &Pass<'_>) -> Result<(), Error> {
+    let (Some(access), context) = (&pass.access, pass.context) else { return Ok(()) };
+    let passwords = &access.passwords;
+    if !all_take(pass, &passwords.current) {
+        return Ok(());
+    }
+    let held = held(context, pass.subject).await?;
+    if held.is_some_and(|held| same(&held, &passwords.current)) {
+        return Ok(());
+    }
+    let secret = manifests::held_credentials(&pass.subject.identity, &passwords.current);
+    let namespace = &pass.subject.identity.namespace;
+    let api: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
+    let document = secret.expose_document();
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    let patch = Patch::Apply(&document);
+    let write = api.patch(secret.name(), &params, &patch);
+    timed("keep the password", context.times.request, write).await.map(drop)
+}
+
+/// Whether the group is there, every committed member has a pod that answered, and with this
+/// password.
+fn all_take(pass: &Pass<'_>, password: &SecretString) -> bool {
+    let (state, seen) = (&pass.state, &pass.seen);
+    let Some(access) = &pass.access else { return false };
+    let replicas = state.committed.replicas.unwrap_or(0);
+    state.bootstrapped
+        && replicas > 0
+        && (0..replicas).all(|ordinal| {
+            seen.pods.get(&ordinal).is_some_and(|pod| {
+                let answered = seen.reports.get(&ordinal).is_some_and(|report| {
+                    report.incarnation == pod.incarnation
+                        && matches!(report.group, Answer::Known(_))
+                });
+                answered && access.keyring.takes(ordinal, &pod.incarnation, password)
+            })
+        })
+}
