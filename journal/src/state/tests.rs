@@ -570,3 +570,6 @@ fn an_operations_records_are_counted() {
     let state = folded(&after([scale(0, 2), join(1)]));
     assert_eq!(state.operation.unwrap().records, 5);
 }
+
+mod roll;
+mod templates;
