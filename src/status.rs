@@ -15,6 +15,9 @@ mod grid;
 mod operation;
 pub mod publish;
 mod ready;
+mod template;
+
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -23,9 +26,9 @@ use xsld_journal::state::CacheState;
 use xsld_journal::store::StreamHead;
 
 use crate::crd::{
-    ConditionReason, DataGrid, DataGridStatus, ImageStatus, XsldCache, XsldCacheStatus,
+    ConditionReason, DataGrid, DataGridStatus, GridTemplate, GridTemplateStatus, ImageStatus, XsldCache, XsldCacheStatus,
 };
-use crate::decide::{Decision, WantedGrid};
+use crate::decide::{Decision, Waiting, WantedGrid};
 use crate::observation::Observation;
 use crate::validate::Invalid;
 
@@ -62,8 +65,10 @@ pub struct CacheInputs<'a> {
     pub image: Option<&'a str>,
     /// Image that the spec asks for.
     pub target_image: Option<&'a str>,
-    /// Whether the spec's pod template differs from the committed one.
-    pub requires_update: bool,
+    /// Digest of the pod template that the spec gives.
+    pub wanted_template: Option<&'a str>,
+    /// Why that is not the committed one, while no roll is open.
+    pub update: Option<&'a Waiting>,
     /// The label selector of the members' pods.
     pub selector: String,
     /// The wall clock, for what changed just now. Whole seconds count.
@@ -95,6 +100,44 @@ pub struct GridInputs<'a> {
     pub journal_id: Uuid,
     /// The wall clock, for what changed just now. Whole seconds count.
     pub now: Timestamp,
+}
+
+/// Everything that the status of a `GridTemplate` is computed from.
+#[derive(Clone, Debug)]
+pub struct TemplateInputs<'a> {
+    /// The object, with its previous status, its generation and its spec.
+    pub object: &'a GridTemplate,
+    /// UID of the GridTemplate.
+    pub uid: &'a str,
+    /// Rules that the spec breaks; empty when it is valid.
+    pub invalid: &'a [Invalid],
+    /// What else is in the way: no cache, no document, or one that is not XML.
+    pub problem: Option<&'a Problem>,
+    /// BLAKE3 of the two documents; none while one of them is missing or wrong.
+    pub digest: Option<&'a str>,
+    /// The caches that are to have the template, and those that have it.
+    pub uploads: &'a [CacheUpload],
+    /// The journal.
+    pub journal_id: Uuid,
+    /// The wall clock, for what changed just now. Whole seconds count.
+    pub now: Timestamp,
+}
+
+/// What is known of a template on one cache.
+#[derive(Clone, Debug)]
+pub struct CacheUpload {
+    /// Name of the XsldCache.
+    pub cache: String,
+    /// Whether the template is to be there.
+    pub selected: bool,
+    /// What the journal knows of the cache.
+    pub state: Arc<CacheState>,
+    /// The end of the cache's stream.
+    pub head: Option<StreamHead>,
+    /// Why the group refused the template, if it did.
+    pub refused: Option<String>,
+    /// What keeps the template from going.
+    pub waits: Option<String>,
 }
 
 /// The status of an `XsldCache`. It has all nine conditions, and at most 32 KiB as JSON.
@@ -133,20 +176,38 @@ pub fn cache(inputs: &CacheInputs<'_>) -> XsldCacheStatus {
     fit::cache(status)
 }
 
+/// The status of a `GridTemplate`.
+#[must_use]
+pub fn template(inputs: &TemplateInputs<'_>) -> GridTemplateStatus {
+    template::status(inputs, &whole_seconds(inputs.now))
+}
+
 /// The status of a `DataGrid`.
 #[must_use]
 pub fn grid(inputs: &GridInputs<'_>) -> DataGridStatus {
     grid::status(inputs, &whole_seconds(inputs.now))
 }
 
-/// The image now and to be. Nothing rolls here, so all pods have the target or none.
+/// The image now and to be, and how many pods were made from the template that the spec gives: by
+/// their revision while that template is committed, else by what they tell.
 fn image(inputs: &CacheInputs<'_>) -> Option<ImageStatus> {
     if inputs.image.is_none() && inputs.target_image.is_none() {
         return None;
     }
+    let committed = inputs.state.committed.template.as_ref().map(|template| &*template.digest);
     let pods = |seen: &Observation| {
-        let there = if inputs.image == inputs.target_image { seen.pods.len() } else { 0 };
-        facts::number(there)
+        let set = seen.stateful_set.as_ref();
+        let revision = set
+            .filter(|set| committed.is_some() && set.template_digest.as_deref() == committed)
+            .and_then(|set| set.update_revision.as_deref())
+            .filter(|_| committed == inputs.wanted_template);
+        let updated = seen.pods.values().filter(|pod| match revision {
+            Some(revision) => pod.revision.as_deref() == Some(revision),
+            None => {
+                pod.template.is_some() && pod.template.as_deref() == inputs.wanted_template
+            }
+        });
+        facts::number(updated.count())
     };
     Some(ImageStatus {
         current: inputs.image.map(str::to_owned),

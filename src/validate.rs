@@ -9,6 +9,7 @@
 //! No message of this module holds a secret's value.
 
 mod cache;
+mod document;
 mod grid;
 mod labels;
 pub mod quantity;
@@ -19,6 +20,7 @@ pub use cache::{
     Credentials, EntrypointSource, GroupName, SecretSource, TlsTrust, ValidCache, ValidPod,
     ValidReplication, ValidRetention, ValidRollout, ValidStorage, cache, cache_change,
 };
+pub use document::{Documents, MAX_BODY_BYTES, document_digest, documents};
 pub use grid::{GridTemplateSource, PartitionCount, ValidGrid, grid, grid_change};
 pub use template::{DocumentSource, TemplateTarget, ValidTemplate, template};
 

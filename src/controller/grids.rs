@@ -11,16 +11,22 @@ use std::time::Duration;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::{ObjectRef, Store as Cache};
 use kube::{Api, ResourceExt};
+use xsld_journal::state::CacheState;
 
 use super::pass::Pass;
+use super::templates::{self, Templates};
 use super::{Context, Error, Subject, objects};
 use crate::crd::{
     ConditionReason as Reason, DataGrid, DeletionPolicy, DriftPolicy, FINALIZER, XsldCache,
 };
-use crate::decide::{Decision, WantedGrid, grids as decisions};
+use crate::decide::{
+    Decision, Inputs, WantedGrid, grids as decisions, templates as template_decisions,
+};
+use crate::observe::Asked;
 use crate::status::{self, GridInputs, Problem, publish};
 use crate::validate::{self, GridTemplateSource, Invalid, ValidGrid};
 use crate::xsld::call::GridBody;
+use crate::xsld::view::Answer;
 
 /// The name of the cache that a DataGrid is about, or why there is none.
 type Found = Result<String, Problem>;
@@ -36,12 +42,19 @@ pub struct Grids {
     pub bodies: BTreeMap<String, (String, GridBody)>,
     /// What keeps one from being worked on, by UID.
     pub invalid: BTreeMap<String, Vec<Invalid>>,
+    /// The templates that some of them are made from.
+    pub templates: Templates,
 }
 
 impl Grids {
-    /// Names of the grids that are worked on.
-    pub fn names(&self) -> Vec<String> {
-        self.wanted.values().map(|grid| grid.name.clone()).collect()
+    /// What is asked of the group for them. What every grid is made from matters when a template is
+    /// to go.
+    pub fn asked(&self, state: &CacheState) -> Asked {
+        Asked {
+            grids: self.wanted.values().map(|grid| grid.name.clone()).collect(),
+            every_grid: self.templates.any_goes(),
+            templates: self.templates.names(state),
+        }
     }
 }
 
@@ -193,19 +206,20 @@ pub async fn wanted(
     let params = kube::api::ListParams::default();
     let listed =
         objects::timed("list the DataGrids", context.times.request, api.list(&params)).await?;
-    let mut grids = Grids::default();
+    let mut grids =
+        Grids { templates: templates::wanted(context, subject, caches).await?, ..Grids::default() };
     for grid in listed.items {
         let means_this = resolve(&grid, caches).is_ok_and(|name| name == subject.identity.name);
         let ours = grid.finalizers().iter().any(|name| name == FINALIZER);
         let Some(uid) = grid.metadata.uid.clone().filter(|_| means_this && ours) else { continue };
         match validate::grid(&grid) {
             Ok(valid) => {
-                if let GridTemplateSource::Named(template) = &valid.template {
-                    let body = body(&valid, template);
-                    let wanted = wanted_grid(&grid, &valid, &body);
-                    grids.bodies.insert(uid.clone(), (wanted.digest.clone(), body));
-                    grids.wanted.insert(uid.clone(), wanted);
-                }
+                let (GridTemplateSource::Named(template) | GridTemplateSource::Object(template)) =
+                    &valid.template;
+                let body = body(&valid, template);
+                let wanted = wanted_grid(&grid, &valid, &body);
+                grids.bodies.insert(uid.clone(), (wanted.digest.clone(), body));
+                grids.wanted.insert(uid.clone(), wanted);
             }
             Err(invalid) => {
                 grids.invalid.insert(uid.clone(), invalid);
@@ -224,6 +238,10 @@ fn wanted_grid(grid: &DataGrid, valid: &ValidGrid, body: &GridBody) -> WantedGri
         generation: grid.metadata.generation.unwrap_or(0),
         digest: blake3::hash(text.as_bytes()).to_hex().to_string(),
         fields,
+        template: match &valid.template {
+            GridTemplateSource::Named(_) => None,
+            GridTemplateSource::Object(name) => Some(name.clone()),
+        },
         correct_drift: valid.drift == DriftPolicy::Correct,
         deleting: grid.metadata.deletion_timestamp.is_some(),
         delete_grid: valid.deletion == DeletionPolicy::Delete,
@@ -270,16 +288,11 @@ pub(super) async fn finish(pass: &Pass<'_>, decision: Option<&Decision>) -> Resu
             }
         }
         let invalid = pass.grids.invalid.get(uid).map(Vec::as_slice).unwrap_or_default();
-        let cache = match (wanted, invalid) {
-            (None, []) => Err(Problem {
-                reason: Reason::TemplateMissing,
-                message: "spec.templateRef names a GridTemplate; this release does not upload \
-                          templates yet: name a template of the group by spec.templateName"
-                    .to_owned(),
-            }),
-            _ => Ok(pass.subject.identity.name.as_str()),
-        };
         let inputs = pass.inputs(&pass.state);
+        let cache = match wanted.and_then(|grid| missing_template(inputs, uid, grid)) {
+            Some(message) => Err(Problem { reason: Reason::TemplateMissing, message }),
+            None => Ok(pass.subject.identity.name.as_str()),
+        };
         let refused = wanted.and_then(|grid| decisions::refused_grid(inputs, uid, grid));
         let status = status::grid(&GridInputs {
             object,
@@ -297,6 +310,17 @@ pub(super) async fn finish(pass: &Pass<'_>, decision: Option<&Decision>) -> Resu
         publish::publish_grid(&context.client, object, &status, context.times.request).await?;
     }
     Ok(())
+}
+
+/// The template that a grid waits for. One that is there as it is wanted waits for none.
+fn missing_template(inputs: Inputs<'_>, uid: &str, grid: &WantedGrid) -> Option<String> {
+    let served = inputs.state.grids.get(uid).is_some_and(|known| known.digest == grid.digest)
+        && matches!(&inputs.seen.grids, Some(Answer::Known(live)) if live.contains_key(&grid.name));
+    // Not seen is not missing.
+    let seen = inputs.state.bootstrapped && matches!(inputs.seen.templates, Some(Answer::Known(_)));
+    let unnamed =
+        !inputs.wanted.templates.values().any(|it| Some(&it.name) == grid.template.as_ref());
+    template_decisions::missing(inputs, grid).filter(|_| !served && (seen || unnamed))
 }
 
 #[cfg(test)]

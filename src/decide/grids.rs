@@ -1,4 +1,5 @@
-//! The grids of a cache: created, changed, deleted, one at a time, when nothing else is going on.
+//! The grids of a cache: created, changed, made again when they are in error, deleted; one at a
+//! time, when nothing else is going on.
 
 use std::collections::BTreeMap;
 
@@ -6,12 +7,15 @@ use xsld_journal::event::{Cause, End, Event, Goal, OperationKind, Step, Survivor
 use xsld_journal::state::{OpenStep, Operation, Progress};
 
 use super::steps::{Standing, again, done};
-use super::{Decision, Inputs, Waiting, WantedGrid, evidence, views};
+use super::{Decision, Inputs, Waiting, WantedGrid, evidence, membership, templates, views};
 use crate::crd::conditions::ConditionReason as Reason;
-use crate::xsld::view::{Answer, GridView, TaskStatus};
+use crate::xsld::view::{Answer, GridStatus, GridView, TaskStatus};
 
 /// How often a grid's step is tried before its operation fails.
 const GRID_ATTEMPTS_MAX: u32 = 3;
+
+/// How often a grid in error is made again before a person is asked.
+const RECOVERIES_MAX: u32 = 4;
 
 /// Whether a live grid has the wanted fields. A field that the group does not tell cannot differ.
 pub fn has_fields(live: &GridView, wanted: &BTreeMap<String, String>) -> bool {
@@ -32,6 +36,8 @@ enum Task {
     Create,
     Update,
     Delete,
+    /// Away with it, then create it: it is in error.
+    Recover,
 }
 
 impl Task {
@@ -40,6 +46,7 @@ impl Task {
             Self::Create => OperationKind::GridCreate,
             Self::Update => OperationKind::GridUpdate,
             Self::Delete => OperationKind::GridDelete,
+            Self::Recover => OperationKind::GridRecover,
         }
     }
 }
@@ -63,10 +70,18 @@ fn needs(inputs: Inputs<'_>, uid: &str, grid: &WantedGrid) -> Need {
         let ours = recorded.is_some() && grid.delete_grid;
         return if ours && live.is_some() { Need::Work(Task::Delete) } else { Need::Nothing };
     }
-    let Some(live) = live else { return Need::Work(Task::Create) };
+    let waits = templates::missing(inputs, grid).is_some();
+    let Some(live) = live else {
+        return if waits { Need::Nothing } else { Need::Work(Task::Create) };
+    };
     let as_recorded = recorded.is_some_and(|recorded| recorded.digest == grid.digest);
+    // Whatever else it lacks: made again, it has all of it. One that is not ours yet may be on its
+    // way to somebody else's wish.
+    if live.status == GridStatus::Error && recorded.is_some() {
+        return if waits { Need::Nothing } else { Need::Work(Task::Recover) };
+    }
     if !has_fields(live, &grid.fields) {
-        let update = !as_recorded || grid.correct_drift;
+        let update = (!as_recorded || grid.correct_drift) && !waits;
         return if update { Need::Work(Task::Update) } else { Need::Nothing };
     }
     if as_recorded { Need::Nothing } else { Need::Adoption }
@@ -95,14 +110,20 @@ fn begin(inputs: Inputs<'_>) -> Decision {
             }
         };
         let goal = goal_of(uid, grid);
-        // What the group refused is not asked again until the spec asks for something else.
-        if refused(inputs, &goal).is_some() {
+        // What the group refused is not asked again until the spec asks for something else. A
+        // deletion has no other wish: it is asked again when the group has long been the same.
+        if refused(inputs, &goal).is_some() && (task != Task::Delete || gave_up(inputs)) {
+            continue;
+        }
+        // An error that passes by itself is none.
+        if task == Task::Recover && !inputs.watch.settled(inputs.times.settle) {
             continue;
         }
         let reason = match task {
             Task::Create => format!("grid {} does not exist", grid.name),
             Task::Update => format!("grid {} differs from its spec", grid.name),
             Task::Delete => format!("the DataGrid of grid {} is being deleted", grid.name),
+            Task::Recover => format!("the group shows grid {} in error", grid.name),
         };
         let cause = Cause { generation: grid.generation, reason };
         return Decision::Begin { kind: task.kind(), goal, cause };
@@ -152,6 +173,12 @@ fn proceed(inputs: Inputs<'_>, operation: &Operation) -> Decision {
     if !matches!(inputs.seen.grids, Some(Answer::Known(_))) {
         return Decision::wait(Reason::GroupUnreachable, "no member tells the grids just now");
     }
+    if operation.kind == OperationKind::GridRecover {
+        return recover(inputs, operation, grid_uid, grid);
+    }
+    if let Some(message) = templates::missing(inputs, grid).filter(|_| !grid.deleting) {
+        return ended(End::Superseded { by: message });
+    }
     let task = match needs(inputs, grid_uid, grid) {
         Need::Nothing | Need::Adoption => return ended(End::Succeeded),
         Need::Work(task) => task,
@@ -162,7 +189,76 @@ fn proceed(inputs: Inputs<'_>, operation: &Operation) -> Decision {
     let Some(through) = views::survivor(inputs.seen, inputs.state, u32::MAX) else {
         return Decision::wait(Reason::GroupUnreachable, "no member of the group answers");
     };
-    attempt(inputs, operation, step(task, grid_uid, grid, through))
+    let told = evidence(&inputs.seen.grids.as_ref().map(told));
+    attempt(inputs, operation, step(task, grid_uid, grid, through), told)
+}
+
+/// A grid in error: away with it, made again, and looked at until it serves. Each time that it is in
+/// error again, twice as long is waited before the next.
+fn recover(inputs: Inputs<'_>, operation: &Operation, uid: &str, grid: &WantedGrid) -> Decision {
+    let Inputs { seen, state, watch, times, .. } = inputs;
+    let ended = |end: End| Decision::Record(vec![Event::OperationEnded { end }]);
+    let Some(through) = views::survivor(seen, state, u32::MAX) else {
+        return Decision::wait(Reason::GroupUnreachable, "no member of the group answers");
+    };
+    let name = &grid.name;
+    let live = seen.grids.as_ref().and_then(Answer::as_known).and_then(|grids| grids.get(name));
+    let task = match live.map(|live| &live.status) {
+        None => Task::Create,
+        Some(GridStatus::Error) => Task::Delete,
+        Some(GridStatus::Online) => return ended(End::Succeeded),
+        // It is being placed; where that takes very long the group has too few members for it.
+        Some(GridStatus::Created | GridStatus::Unknown(_)) if watch.settled(times.orphan) => {
+            return ended(End::Succeeded);
+        }
+        Some(GridStatus::Created | GridStatus::Unknown(_)) => {
+            return yielding(inputs).unwrap_or_else(|| {
+                let message = format!("grid {name} was made again and waits to be placed");
+                Decision::wait(Reason::RecoveringGrid, message)
+            });
+        }
+    };
+    let step = step(task, uid, grid, through);
+    let told = evidence(&seen.grids.as_ref().map(told));
+    if task == Task::Create {
+        if let Some(message) = templates::missing(inputs, grid) {
+            return ended(End::Superseded { by: message });
+        }
+        return attempt(inputs, operation, step, told);
+    }
+    let rounds = operation.attempts_of(&step.target());
+    if rounds >= RECOVERIES_MAX {
+        let reason = match &operation.last_failure {
+            Some(failure) => failure.clone(),
+            None => format!("made again {rounds} times, and still in error"),
+        };
+        return ended(End::Failed { reason });
+    }
+    if rounds > 0 && !watch.settled(times.settle * 2_u32.pow(rounds)) {
+        return yielding(inputs).unwrap_or_else(|| {
+            let next = rounds + 1;
+            let message = format!("grid {name} is in error again: recovery {next} is due soon");
+            Decision::wait(Reason::RecoveringGrid, message)
+        });
+    }
+    if seen.any_task_running() {
+        return Decision::wait(Reason::ForeignTask, "another task runs in the group");
+    }
+    Decision::Run { step, evidence: told }
+}
+
+/// A recovery that only waits does not keep members from coming or going.
+fn yielding(inputs: Inputs<'_>) -> Option<Decision> {
+    let goes_first = membership::has_work(inputs);
+    let by = "members come or go first".to_owned();
+    goes_first
+        .then(|| Decision::Record(vec![Event::OperationEnded { end: End::Superseded { by } }]))
+}
+
+/// Whether what failed before is still to be left alone: only a group that has long been the same is
+/// asked once more.
+pub(super) fn gave_up(inputs: Inputs<'_>) -> bool {
+    !inputs.watch.settled(inputs.times.orphan)
 }
 
 fn step(task: Task, grid_uid: &str, grid: &WantedGrid, through: Survivor) -> Step {
@@ -171,11 +267,17 @@ fn step(task: Task, grid_uid: &str, grid: &WantedGrid, through: Survivor) -> Ste
     match task {
         Task::Create => Step::CreateGrid { grid_uid, name, digest, through },
         Task::Update => Step::UpdateGrid { grid_uid, name, digest, through },
-        Task::Delete => Step::DeleteGrid { grid_uid, name, through },
+        Task::Delete | Task::Recover => Step::DeleteGrid { grid_uid, name, through },
     }
 }
 
-fn attempt(inputs: Inputs<'_>, operation: &Operation, step: Step) -> Decision {
+/// Runs a step unless it has had its attempts or was refused for good.
+pub(super) fn attempt(
+    inputs: Inputs<'_>,
+    operation: &Operation,
+    step: Step,
+    evidence: String,
+) -> Decision {
     let attempts = operation.attempts_of(&step.target());
     if let Some(failure) = &operation.last_failure
         && (attempts >= GRID_ATTEMPTS_MAX || is_permanent(failure))
@@ -190,7 +292,7 @@ fn attempt(inputs: Inputs<'_>, operation: &Operation, step: Step) -> Decision {
     if inputs.seen.any_task_running() {
         return Decision::wait(Reason::ForeignTask, "another task runs in the group");
     }
-    Decision::Run { step, evidence: evidence(&inputs.seen.grids.as_ref().map(told)) }
+    Decision::Run { step, evidence }
 }
 
 fn told(grids: &Answer<BTreeMap<String, GridView>>) -> Vec<String> {

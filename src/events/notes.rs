@@ -70,7 +70,8 @@ fn tell(event: &Event, state: &CacheState) -> Option<Told> {
         | Event::MemberAbsent { .. }
         | Event::VolumeRetained { .. }
         | Event::Adopted { .. }
-        | Event::GridAdopted { .. } => found(event, state),
+        | Event::GridAdopted { .. }
+        | Event::TemplateAdopted { .. } => found(event, state),
         // Bookkeeping: nothing in the world changed that a person would want to hear of.
         Event::Genesis { .. }
         | Event::EpochBegun { .. }
@@ -230,6 +231,11 @@ fn found(event: &Event, state: &CacheState) -> Option<Told> {
             let message = format!("the group was adopted as it was found: {}", names.join(", "));
             Told::warning("Adopted", "Adopt", message)
         }
+        Event::TemplateAdopted { name, .. } => Told::normal(
+            "TemplateAdopted",
+            "AdoptTemplate",
+            format!("template {name} exists already as it is wanted and was taken over"),
+        ),
         Event::GridAdopted { name, .. } => Told::normal(
             "GridAdopted",
             "AdoptGrid",

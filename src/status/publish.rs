@@ -9,7 +9,10 @@ use serde::Serialize;
 use serde_json::json;
 use tracing::debug;
 
-use crate::crd::{ConditionType, DataGrid, DataGridStatus, XsldCache, XsldCacheStatus};
+use crate::crd::{
+    ConditionType, DataGrid, DataGridStatus, GridTemplate, GridTemplateStatus, XsldCache,
+    XsldCacheStatus,
+};
 use crate::manifests::FIELD_MANAGER;
 
 /// Why a status could not be written.
@@ -76,6 +79,22 @@ pub async fn publish_grid(
     publish(client, object, status, timeout).await
 }
 
+/// Writes the status of a template unless `object` has it already, as [`publish_grid`] does.
+///
+/// # Errors
+/// When the API server refuses, or does not answer within `timeout`.
+pub async fn publish_template(
+    client: &Client,
+    object: &GridTemplate,
+    status: &GridTemplateStatus,
+    timeout: Duration,
+) -> Result<bool, Error> {
+    if object.status.as_ref().is_some_and(|present| same_template(present, status)) {
+        return Ok(false);
+    }
+    publish(client, object, status, timeout).await
+}
+
 async fn publish<K>(
     client: &Client,
     object: &K,
@@ -129,6 +148,16 @@ fn same_grid(present: &DataGridStatus, next: &DataGridStatus) -> bool {
     let ordered = |status: &DataGridStatus| {
         let mut status = status.clone();
         status.conditions = ours(&status.conditions);
+        status
+    };
+    present == next || ordered(present) == ordered(next)
+}
+
+fn same_template(present: &GridTemplateStatus, next: &GridTemplateStatus) -> bool {
+    let ordered = |status: &GridTemplateStatus| {
+        let mut status = status.clone();
+        status.conditions = ours(&status.conditions);
+        status.uploads.sort_by(|one, other| one.cache.cmp(&other.cache));
         status
     };
     present == next || ordered(present) == ordered(next)

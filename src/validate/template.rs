@@ -5,8 +5,8 @@ use crate::crd::template::MAX_DOCUMENT_BYTES;
 use crate::crd::{ConfigMapKeyRef, Document, GridTemplate};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
-/// A template whose every field keeps its rules. That the documents are
-/// well-formed is not checked here: one may stand in a ConfigMap.
+/// A template whose every field keeps its rules. The documents themselves are checked by
+/// [`super::documents`], once both were read: one may stand in a ConfigMap.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ValidTemplate {
     /// Where the ObjectGrid descriptor is.

@@ -39,6 +39,7 @@ impl Scene {
             generation: 3,
             fields: fields("30"),
             digest: "d".into(),
+            template: None,
             correct_drift: true,
             deleting: false,
             delete_grid: true,

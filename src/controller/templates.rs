@@ -1,0 +1,493 @@
+//! GridTemplates: which caches each goes to, and what the caches' passes are to make of it.
+//!
+//! A template may go to several caches. Each cache's pass uploads and deletes it on its own stream;
+//! the template's own reconcile keeps the finalizer and tells the one status from what all those
+//! streams hold.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::core::{Selector, SelectorExt};
+use kube::runtime::controller::Action;
+use kube::runtime::reflector::{ObjectRef, Store as Cache};
+use kube::{Api, ResourceExt};
+use uuid::Uuid;
+use xsld_journal::event::Goal;
+use xsld_journal::record::StreamId;
+use xsld_journal::state::CacheState;
+
+use super::pass::Pass;
+use super::{Context, Error, Subject, objects};
+use crate::crd::{ConditionReason as Reason, Document, FINALIZER, GridTemplate, XsldCache};
+use crate::decide::{WantedTemplate, templates as decisions};
+use crate::status::{self, CacheUpload, Problem, TemplateInputs, publish};
+use crate::validate::{self, DocumentSource, Documents, TemplateTarget, ValidTemplate};
+
+/// The GridTemplates of one cache.
+#[derive(Default)]
+pub struct Templates {
+    /// What is to be in the cache or to go from it, by UID.
+    pub wanted: BTreeMap<String, WantedTemplate>,
+    /// Documents with their digests, by UID.
+    pub documents: BTreeMap<String, (String, Documents)>,
+}
+
+impl Templates {
+    /// Names of the templates whose documents are read from the group.
+    pub fn names(&self, state: &CacheState) -> Vec<String> {
+        let wanted = self.wanted.values().map(|template| template.name.clone());
+        let recorded = state.templates.values().map(|uploaded| uploaded.name.clone());
+        let working = state.operation.as_ref().and_then(|operation| match &operation.goal {
+            Goal::Template { name, .. } => Some(name.clone()),
+            _ => None,
+        });
+        let all: BTreeSet<String> = wanted.chain(recorded).chain(working).collect();
+        all.into_iter().collect()
+    }
+
+    /// Whether one is to go: then what every grid is made from matters.
+    pub fn any_goes(&self) -> bool {
+        self.wanted.values().any(|template| template.deleting)
+    }
+}
+
+/// What the passes of the caches last knew of templates, for the templates' own reconciles. It lives
+/// in the process only.
+#[derive(Debug, Default)]
+pub struct Sights(Mutex<HashMap<String, Sight>>);
+
+/// What one cache's pass last knew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Sight {
+    /// It reads the templates just now: it may come to want any of them.
+    Looking,
+    /// It wants these, by UID, and something may be in the way of each.
+    Known(BTreeMap<String, Seen>),
+}
+
+/// What a pass knew of one template.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Seen {
+    goes: bool,
+    refused: Option<String>,
+    waits: Option<String>,
+}
+
+impl Sights {
+    fn set(&self, cache: &str, sight: Sight) {
+        let mut sights = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        sights.insert(cache.to_owned(), sight);
+    }
+
+    /// A cache that is gone wants nothing.
+    pub fn forget(&self, cache: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(cache);
+    }
+
+    fn of(&self, cache: &str, template: &str) -> Seen {
+        let sights = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match sights.get(cache) {
+            Some(Sight::Known(known)) => known.get(template).cloned().unwrap_or_default(),
+            Some(Sight::Looking) | None => Seen::default(),
+        }
+    }
+
+    /// Whether a pass of the cache may still be about to upload the template.
+    fn may_upload(&self, cache: &str, template: &str) -> bool {
+        let sights = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match sights.get(cache) {
+            Some(Sight::Looking) => true,
+            Some(Sight::Known(known)) => known.get(template).is_some_and(|seen| !seen.goes),
+            None => false,
+        }
+    }
+}
+
+/// A cache, as far as templates choose among them.
+struct Candidate {
+    name: String,
+    uid: String,
+    labels: BTreeMap<String, String>,
+}
+
+impl Candidate {
+    fn of(cache: &XsldCache) -> Self {
+        let labels = cache.labels().clone();
+        Self { name: cache.name_any(), uid: cache.uid().unwrap_or_default(), labels }
+    }
+}
+
+/// The names of the caches that a template goes to, or why there is none.
+fn chosen(target: &TemplateTarget, caches: &[Candidate]) -> Result<BTreeSet<String>, Problem> {
+    let missing = |message: String| Err(Problem { reason: Reason::CacheMissing, message });
+    match target {
+        TemplateTarget::Named(name) => match caches.iter().find(|cache| cache.name == *name) {
+            Some(cache) => Ok(BTreeSet::from([cache.name.clone()])),
+            None => {
+                missing(format!("spec.cacheRef names the XsldCache {name}, which does not exist"))
+            }
+        },
+        TemplateTarget::Only => match caches {
+            [only] => Ok(BTreeSet::from([only.name.clone()])),
+            [] => missing("there is no XsldCache in this namespace: create one".to_owned()),
+            several => Err(Problem {
+                reason: Reason::CacheAmbiguous,
+                message: format!(
+                    "there are {} XsldCaches in this namespace: say which are meant by \
+                     spec.cacheRef or spec.cacheSelector",
+                    several.len()
+                ),
+            }),
+        },
+        TemplateTarget::Selected(selector) => {
+            let selector = match Selector::try_from(selector.clone()) {
+                Ok(selector) => selector,
+                Err(error) => {
+                    let message = format!("spec.cacheSelector cannot be used: {error}");
+                    return Err(Problem { reason: Reason::SpecInvalid, message });
+                }
+            };
+            let fits = caches.iter().filter(|cache| selector.matches(&cache.labels));
+            let names: BTreeSet<String> = fits.map(|cache| cache.name.clone()).collect();
+            if names.is_empty() {
+                return missing("no XsldCache has the labels of spec.cacheSelector".to_owned());
+            }
+            Ok(names)
+        }
+    }
+}
+
+/// The caches in a template's namespace: each may have to upload or to delete it.
+pub fn caches_of(template: &GridTemplate, caches: &Cache<XsldCache>) -> Vec<ObjectRef<XsldCache>> {
+    let namespace = template.namespace();
+    let all = caches.state();
+    let here = all.iter().filter(|cache| cache.namespace() == namespace);
+    here.map(|cache| ObjectRef::from_obj(&**cache)).collect()
+}
+
+/// The templates in a cache's namespace.
+pub fn beside(cache: &XsldCache, templates: &Cache<GridTemplate>) -> Vec<ObjectRef<GridTemplate>> {
+    let namespace = cache.namespace();
+    let all = templates.state();
+    let here = all.iter().filter(|template| template.namespace() == namespace);
+    here.map(|template| ObjectRef::from_obj(&**template)).collect()
+}
+
+/// The templates whose documents stand in a ConfigMap.
+pub fn naming(map: &ConfigMap, templates: &Cache<GridTemplate>) -> Vec<ObjectRef<GridTemplate>> {
+    let name = map.metadata.name.as_deref().unwrap_or_default();
+    let names_it = |document: &Option<Document>| {
+        let reference = document.as_ref().and_then(|document| document.config_map_ref.as_ref());
+        reference.is_some_and(|reference| reference.name == name)
+    };
+    let all = templates.state();
+    let namers = all.iter().filter(|template| {
+        template.namespace() == map.metadata.namespace
+            && (names_it(&template.spec.object_grid_xml)
+                || names_it(&template.spec.deployment_policy_xml))
+    });
+    namers.map(|template| ObjectRef::from_obj(&**template)).collect()
+}
+
+/// The templates of a cache, as they are to be worked on.
+///
+/// # Errors
+/// When the API server cannot be read.
+pub async fn wanted(
+    context: &Context,
+    subject: &Subject,
+    caches: &Cache<XsldCache>,
+) -> Result<Templates, Error> {
+    let uid = &subject.identity.uid;
+    context.templates.set(uid, Sight::Looking);
+    let namespace = &subject.identity.namespace;
+    let api: Api<GridTemplate> = Api::namespaced(context.client.clone(), namespace);
+    let params = kube::api::ListParams::default();
+    let listed =
+        objects::timed("list the GridTemplates", context.times.request, api.list(&params)).await?;
+    let state = context.store.state(subject.stream).unwrap_or_default();
+    let all = caches.state();
+    let here = all.iter().filter(|cache| cache.namespace().as_deref() == Some(namespace));
+    let candidates: Vec<Candidate> = here.map(|cache| Candidate::of(cache)).collect();
+    let mut templates = Templates::default();
+    for template in listed.items {
+        let ours = template.finalizers().iter().any(|name| name == FINALIZER);
+        let Some(uid) = template.uid().filter(|_| ours) else { continue };
+        let deleting = template.metadata.deletion_timestamp.is_some();
+        let valid = validate::template(&template);
+        let goes_here = match &valid {
+            Ok(valid) => chosen(&valid.target, &candidates)
+                .map(|names| names.contains(&subject.identity.name)),
+            // What a broken spec means is not known: what is there stays.
+            Err(_) => Ok(true),
+        };
+        let mut wanted = WantedTemplate {
+            name: template.name_any(),
+            generation: template.metadata.generation.unwrap_or(0),
+            digest: String::new(),
+            deleting: true,
+        };
+        if deleting || goes_here == Ok(false) {
+            if about_it(&state, &uid) {
+                templates.wanted.insert(uid, wanted);
+            }
+            continue;
+        }
+        let (Ok(valid), Ok(true)) = (valid, goes_here) else { continue };
+        if let Ok(documents) = documents(context, namespace, &valid).await? {
+            wanted.deleting = false;
+            wanted.digest = documents.digest();
+            templates.documents.insert(uid.clone(), (wanted.digest.clone(), documents));
+            templates.wanted.insert(uid, wanted);
+        }
+    }
+    let known = templates.wanted.iter().map(|(uid, template)| {
+        (
+            uid.clone(),
+            Seen { goes: template.deleting, ..context.templates.of(&subject.identity.uid, uid) },
+        )
+    });
+    context.templates.set(uid, Sight::Known(known.collect()));
+    Ok(templates)
+}
+
+/// The documents of a template, read and checked; or what is in the way.
+async fn documents(
+    context: &Context,
+    namespace: &str,
+    valid: &ValidTemplate,
+) -> Result<Result<Documents, Problem>, Error> {
+    let object_grid = match document(context, namespace, &valid.object_grid).await? {
+        Ok(text) => text,
+        Err(problem) => return Ok(Err(problem)),
+    };
+    let deployment_policy = match document(context, namespace, &valid.deployment_policy).await? {
+        Ok(text) => text,
+        Err(problem) => return Ok(Err(problem)),
+    };
+    Ok(validate::documents(object_grid, deployment_policy).map_err(|invalid| Problem {
+        reason: Reason::TemplateInvalid,
+        message: validate::summary(&invalid),
+    }))
+}
+
+async fn document(
+    context: &Context,
+    namespace: &str,
+    source: &DocumentSource,
+) -> Result<Result<String, Problem>, Error> {
+    let reference = match source {
+        DocumentSource::Inline(text) => return Ok(Ok(text.clone())),
+        DocumentSource::ConfigMap(reference) => reference,
+    };
+    let api: Api<ConfigMap> = Api::namespaced(context.client.clone(), namespace);
+    let read = api.get_opt(&reference.name);
+    let found = objects::timed("read a ConfigMap", context.times.request, read).await?;
+    let text = found.and_then(|map| map.data).and_then(|mut data| data.remove(&reference.key));
+    Ok(text.ok_or_else(|| Problem {
+        reason: Reason::ConfigMapMissing,
+        message: format!(
+            "the ConfigMap {} with the key {} is named by the spec and does not exist: create it",
+            reference.name, reference.key
+        ),
+    }))
+}
+
+/// Whether the journal holds the template as uploaded to this cache, or is about it just now.
+fn about_it(state: &CacheState, uid: &str) -> bool {
+    state.templates.contains_key(uid)
+        || state.operation.as_ref().is_some_and(|operation| {
+            matches!(&operation.goal, Goal::Template { template_uid, .. } if template_uid == uid)
+        })
+}
+
+/// After the pass: what it knew of each template, for the templates' own reconciles.
+pub(super) fn finish(pass: &Pass<'_>) {
+    let inputs = pass.inputs(&pass.state);
+    let known = pass.grids.templates.wanted.iter().map(|(uid, template)| {
+        let seen = Seen {
+            goes: template.deleting,
+            refused: decisions::refused(inputs, uid, template).map(str::to_owned),
+            waits: decisions::in_use(inputs, uid, template),
+        };
+        (uid.clone(), seen)
+    });
+    let sight = Sight::Known(known.collect());
+    pass.context.templates.set(&pass.subject.identity.uid, sight);
+}
+
+/// Keeps the finalizer of a GridTemplate and tells its status.
+///
+/// # Errors
+/// When the API server cannot be read or written.
+pub async fn reconcile(
+    template: Arc<GridTemplate>,
+    context: Arc<Context>,
+) -> Result<Action, Error> {
+    let namespace = template.namespace().unwrap_or_default();
+    let api: Api<GridTemplate> = Api::namespaced(context.client.clone(), &namespace);
+    let Some(uid) = template.uid() else { return Ok(Action::await_change()) };
+    let deleting = template.metadata.deletion_timestamp.is_some();
+    let ours = template.finalizers().iter().any(|name| name == FINALIZER);
+    if deleting && !ours {
+        return Ok(Action::await_change());
+    }
+    if !deleting && !ours {
+        let mut finalizers = template.finalizers().to_vec();
+        finalizers.push(FINALIZER.to_owned());
+        objects::set_finalizers(&context, &api, &*template, &finalizers).await?;
+        return Ok(Action::requeue(context.times.poll_idle));
+    }
+    let of_caches: Api<XsldCache> = Api::namespaced(context.client.clone(), &namespace);
+    let params = kube::api::ListParams::default();
+    let list = of_caches.list(&params);
+    let listed = objects::timed("list the XsldCaches", context.times.request, list).await?;
+    let caches: Vec<Candidate> = listed.items.iter().map(Candidate::of).collect();
+    if deleting && !is_held(&context, &namespace, &caches, &uid) {
+        objects::remove_finalizer(&context, &api, &*template).await?;
+        return Ok(Action::await_change());
+    }
+    let settled = tell(&context, &template, &uid, &caches).await?;
+    let again = if settled { context.times.poll_idle } else { context.times.poll_active };
+    Ok(Action::requeue(again))
+}
+
+/// Whether a cache has the template, is about to get it, or may be.
+fn is_held(context: &Context, namespace: &str, caches: &[Candidate], uid: &str) -> bool {
+    let streams = context.store.streams();
+    let recorded = streams
+        .iter()
+        .any(|(_, state)| !state.closed && state.namespace == namespace && about_it(state, uid));
+    recorded || caches.iter().any(|cache| context.templates.may_upload(&cache.uid, uid))
+}
+
+async fn tell(
+    context: &Context,
+    template: &GridTemplate,
+    uid: &str,
+    caches: &[Candidate],
+) -> Result<bool, Error> {
+    let namespace = template.namespace().unwrap_or_default();
+    let valid = validate::template(template);
+    let invalid = valid.as_ref().err().cloned().unwrap_or_default();
+    let mut digest = None;
+    let mut names = BTreeSet::new();
+    let mut problem = None;
+    if let Ok(valid) = &valid {
+        match documents(context, &namespace, valid).await? {
+            Ok(documents) => digest = Some(documents.digest()),
+            Err(found) => problem = Some(found),
+        }
+        match chosen(&valid.target, caches) {
+            Ok(found) => names = found,
+            Err(found) => problem = problem.or(Some(found)),
+        }
+    }
+    let uploads: Vec<CacheUpload> = caches
+        .iter()
+        .filter_map(|cache| {
+            let stream = StreamId(cache.uid.parse::<Uuid>().ok()?);
+            let state = context.store.state(stream).unwrap_or_default();
+            let selected = names.contains(&cache.name);
+            let seen = context.templates.of(&cache.uid, uid);
+            (selected || about_it(&state, uid)).then(|| CacheUpload {
+                cache: cache.name.clone(),
+                selected,
+                state,
+                head: context.store.stream_head(stream),
+                refused: seen.refused,
+                waits: seen.waits,
+            })
+        })
+        .collect();
+    let status = status::template(&TemplateInputs {
+        object: template,
+        uid,
+        invalid: &invalid,
+        problem: problem.as_ref(),
+        digest: digest.as_deref(),
+        uploads: &uploads,
+        journal_id: context.store.head().journal_id,
+        now: context.clock.wall(),
+    });
+    let settled = status.conditions.iter().any(|it| it.type_ == "Ready" && it.status == "True");
+    publish::publish_template(&context.client, template, &status, context.times.request).await?;
+    Ok(settled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
+
+    fn caches(all: &[(&str, &[(&str, &str)])]) -> Vec<Candidate> {
+        let text = |text: &str| text.to_owned();
+        all.iter()
+            .map(|(name, labels)| Candidate {
+                name: text(name),
+                uid: text(name),
+                labels: labels.iter().map(|(key, value)| (text(key), text(value))).collect(),
+            })
+            .collect()
+    }
+
+    fn names(target: &TemplateTarget, all: &[Candidate]) -> Vec<String> {
+        chosen(target, all).unwrap().into_iter().collect()
+    }
+
+    #[test]
+    fn a_template_goes_to_the_named_cache_or_the_only_one() {
+        let one = caches(&[("a", &[])]);
+        let two = caches(&[("a", &[]), ("b", &[])]);
+        assert_eq!(names(&TemplateTarget::Only, &one), ["a"]);
+        assert_eq!(names(&TemplateTarget::Named("b".into()), &two), ["b"]);
+        let reason =
+            |target: &TemplateTarget, all: &[Candidate]| chosen(target, all).unwrap_err().reason;
+        assert_eq!(reason(&TemplateTarget::Only, &two), Reason::CacheAmbiguous);
+        assert_eq!(reason(&TemplateTarget::Only, &[]), Reason::CacheMissing);
+        assert_eq!(reason(&TemplateTarget::Named("c".into()), &two), Reason::CacheMissing);
+    }
+
+    #[test]
+    fn a_selector_chooses_by_label() {
+        let all = caches(&[("a", &[("tier", "front")]), ("b", &[("tier", "back")]), ("c", &[])]);
+        let by_label = |key: &str, value: &str| {
+            let match_labels = Some(BTreeMap::from([(key.to_owned(), value.to_owned())]));
+            TemplateTarget::Selected(LabelSelector { match_labels, ..LabelSelector::default() })
+        };
+        assert_eq!(names(&by_label("tier", "front"), &all), ["a"]);
+        let every = TemplateTarget::Selected(LabelSelector::default());
+        assert_eq!(names(&every, &all), ["a", "b", "c"]);
+        assert_eq!(
+            chosen(&by_label("tier", "none"), &all).unwrap_err().reason,
+            Reason::CacheMissing
+        );
+        let wrong = LabelSelectorRequirement {
+            key: "tier".into(),
+            operator: "Perhaps".into(),
+            values: None,
+        };
+        let match_expressions = Some(vec![wrong]);
+        let wrong = LabelSelector { match_expressions, ..LabelSelector::default() };
+        let wrong = TemplateTarget::Selected(wrong);
+        assert_eq!(chosen(&wrong, &all).unwrap_err().reason, Reason::SpecInvalid);
+    }
+
+    #[test]
+    fn a_pass_that_looks_may_upload_until_it_says_otherwise() {
+        let sights = Sights::default();
+        assert!(!sights.may_upload("c", "t"), "a cache that no pass looked at uploads nothing");
+        sights.set("c", Sight::Looking);
+        assert!(sights.may_upload("c", "t"));
+        let known =
+            |goes| Sight::Known(BTreeMap::from([("t".into(), Seen { goes, ..Seen::default() })]));
+        sights.set("c", known(false));
+        assert!(sights.may_upload("c", "t") && !sights.may_upload("c", "other"));
+        sights.set("c", known(true));
+        assert!(!sights.may_upload("c", "t"));
+        sights.set("c", Sight::Looking);
+        sights.forget("c");
+        assert!(!sights.may_upload("c", "t"));
+    }
+}
