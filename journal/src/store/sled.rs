@@ -33,6 +33,7 @@ use crate::state::{CacheState, LogState};
 mod generation;
 mod heal;
 mod lock;
+mod mend;
 mod open;
 
 use generation::Generation;

@@ -7,6 +7,7 @@
 //! | `meta` | `format` | version of this layout |
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,10 +15,12 @@ use std::path::Path;
 
 use ::sled::Transactional;
 use ::sled::transaction::{ConflictableTransactionError, TransactionError};
+use uuid::Uuid;
 
 use crate::audit::sync_dir;
 use crate::chain::{self, Hash};
-use crate::codec::STORED_MAX;
+use crate::codec::{self, STORED_MAX};
+use crate::record::Record;
 use crate::store::ledger::Entry;
 
 /// Version of the layout of the trees.
@@ -57,6 +60,8 @@ pub(super) enum Comparison {
     Prefix(u64),
     /// It holds more than the journal.
     Ahead(u64),
+    /// It holds another record of the same journal at this sequence.
+    Forked(u64),
     /// It holds something else.
     Different(String),
 }
@@ -147,8 +152,29 @@ impl Generation {
         }
     }
 
+    /// The records that can be read, whatever became of the others. sled may end a scan at the
+    /// first damage, so it is done from both ends.
+    pub(super) fn readable(&self) -> Vec<Entry> {
+        let mut found = BTreeMap::new();
+        let mut take = |row: Result<(::sled::IVec, ::sled::IVec), ::sled::Error>| {
+            let Ok((_, value)) = row else { return false };
+            if let Some((bytes, hash)) = split_value(&value)
+                && let Ok((envelope, event)) = codec::decode(bytes)
+            {
+                let record = Record { envelope, event, hash };
+                let entry = Entry { record, bytes: bytes.to_vec(), blobs: BTreeMap::new() };
+                found.insert(entry.record.seq(), entry);
+            }
+            true
+        };
+        // Damage may also make it panic; what was found until then counts.
+        let _up = catch_unwind(AssertUnwindSafe(|| self.records.iter().all(&mut take)));
+        let _down = catch_unwind(AssertUnwindSafe(|| self.records.iter().rev().all(&mut take)));
+        found.into_values().collect()
+    }
+
     /// Compares all that is stored with the hashes of the journal's records, in order.
-    pub(super) fn compare(&self, hashes: &[Hash]) -> Result<Comparison, Error> {
+    pub(super) fn compare(&self, hashes: &[Hash], journal_id: Uuid) -> Result<Comparison, Error> {
         let end = self.records.last()?.and_then(|(key, _)| <[u8; 8]>::try_from(&*key).ok());
         let end = end.map_or(0, u64::from_be_bytes);
         if end > hashes.len() as u64 {
@@ -170,6 +196,10 @@ impl Generation {
             }
             let index = usize::try_from(last).unwrap_or(usize::MAX);
             if hashes.get(index).is_some_and(|known| *known != hash) {
+                let id = codec::decode_envelope(bytes).map(|envelope| envelope.journal_id);
+                if id == Ok(journal_id) {
+                    return Ok(Comparison::Forked(expected));
+                }
                 return Ok(Comparison::Different(format!("record {expected} is another one")));
             }
             (last, previous) = (expected, hash);

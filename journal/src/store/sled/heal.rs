@@ -19,7 +19,7 @@ const CURRENT_FILE: &str = "CURRENT";
 const GENERATION_PREFIX: &str = "gen-";
 const QUARANTINE_PREFIX: &str = "quarantine-";
 /// How long sled may take to open and compare. A million records take two seconds.
-const OPEN_DEADLINE: Duration = Duration::from_secs(120);
+pub(super) const OPEN_DEADLINE: Duration = Duration::from_secs(120);
 /// Records that are added to sled at once.
 const FILL_BATCH: usize = 256;
 
@@ -52,11 +52,12 @@ pub(super) fn inspect(dir: &Path, loaded: &Loaded) -> Result<Found, OpenError> {
     };
     let path = dir.join(&name);
     let hashes = loaded.ledger.hashes().to_vec();
+    let journal_id = loaded.ledger.head().journal_id;
     let opened = guarded(OPEN_DEADLINE, {
         let path = path.clone();
         move || {
             let generation = Generation::open(&path)?;
-            let comparison = generation.compare(&hashes)?;
+            let comparison = generation.compare(&hashes, journal_id)?;
             Ok::<_, Error>((generation, comparison))
         }
     });
@@ -65,6 +66,7 @@ pub(super) fn inspect(dir: &Path, loaded: &Loaded) -> Result<Found, OpenError> {
             Ok(Found::Usable { generation, name, records })
         }
         Ok(Ok((_, Comparison::Ahead(sled_seq)))) => Err(audit_behind(loaded, name, sled_seq)),
+        Ok(Ok((_, Comparison::Forked(seq)))) => Err(OpenError::Forked { seq }),
         Ok(Ok((_, Comparison::Different(reason)))) => Ok(Found::Unusable { path, reason }),
         Ok(Err(error)) => refused_or_unusable(path, error),
         Err(reason) => Ok(Found::Unusable { path, reason }),
@@ -202,7 +204,7 @@ fn sled_error(path: &Path, error: Error) -> OpenError {
 
 /// The generation in use: the one that `CURRENT` names, or else the newest. A crash between the
 /// making of a generation and its naming leaves such a newest one; it is a prefix.
-fn current(dir: &Path) -> io::Result<Option<String>> {
+pub(super) fn current(dir: &Path) -> io::Result<Option<String>> {
     if let Some(number) = named(dir)? {
         let name = format!("{GENERATION_PREFIX}{number}");
         if dir.join(&name).is_dir() {

@@ -9,7 +9,8 @@ use super::OpenOptions;
 use super::generation::Generation;
 use super::heal::{self, Found};
 use super::lock::{self, Lock, Taken};
-use crate::audit::{self, LoadError, TornTail, Writer, cut_torn_tail, sync_dir};
+use super::mend;
+use crate::audit::{self, LoadError, Loaded, TornTail, Writer, cut_torn_tail, sync_dir};
 use crate::store::ledger::Ledger;
 
 /// What was found and done while a journal was opened.
@@ -19,7 +20,7 @@ pub struct OpenReport {
     pub created: bool,
     /// How many records it holds.
     pub records: u64,
-    /// What was done to the copy in sled.
+    /// What was done to the copies.
     pub healed: Vec<Healed>,
     /// Where the former copy in sled was moved.
     pub quarantined: Option<PathBuf>,
@@ -27,9 +28,21 @@ pub struct OpenReport {
     pub torn_tail: Option<TornTail>,
 }
 
-/// What was done to the copy in sled.
+/// What was done to one of the copies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Healed {
+    /// The audit file was damaged, and was put together again from what can be read of it and of
+    /// sled. Every record is there. People should be told.
+    AuditMended {
+        /// What was found.
+        damage: String,
+        /// How many records came from sled.
+        records: u64,
+        /// Where the damaged segments are kept.
+        kept_in: Vec<PathBuf>,
+        /// Digests of long texts that stood beside records in the audit file only, and are lost.
+        lost_texts: Vec<String>,
+    },
     /// It ended too early, which is normal after a kill: these records were added.
     Appended {
         /// First sequence.
@@ -121,6 +134,28 @@ pub enum OpenError {
         /// Last sequence there.
         sled_seq: u64,
     },
+    /// Both copies together lack records that are known to have been there.
+    #[error(
+        "records are lost: they are whole up to seq {found_seq}, and there were more, at least up \
+         to {known_seq}; {damage}"
+    )]
+    Gap {
+        /// Last sequence up to which every record is there.
+        found_seq: u64,
+        /// A later sequence that was there.
+        known_seq: u64,
+        /// What was found first.
+        damage: String,
+    },
+    /// Two different records claim one place: two processes wrote copies of one journal.
+    #[error(
+        "the journal is forked at seq {seq}: its copies hold different records there. Nothing is \
+         written until a person has decided which one is right"
+    )]
+    Forked {
+        /// The first such place.
+        seq: u64,
+    },
     /// A newer program wrote it.
     #[error("the journal was written by a newer program: {what}")]
     NewerFormat {
@@ -162,7 +197,7 @@ impl OpenError {
     /// | 11 | `NotWritable` |
     /// | 12 | `Full` |
     /// | 13 | `BelongsElsewhere` |
-    /// | 14 | `Damaged`, `AuditBehind` |
+    /// | 14 | `Damaged`, `AuditBehind`, `Gap`, `Forked` |
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Io { .. } | Self::Sled { .. } => 2,
@@ -171,8 +206,16 @@ impl OpenError {
             Self::NotWritable { .. } => 11,
             Self::Full { .. } => 12,
             Self::BelongsElsewhere { .. } => 13,
-            Self::Damaged { .. } | Self::AuditBehind { .. } => 14,
+            Self::Damaged { .. }
+            | Self::AuditBehind { .. }
+            | Self::Gap { .. }
+            | Self::Forked { .. } => 14,
         }
+    }
+
+    /// Whether the other copy may hold what is missing.
+    fn is_mendable(&self) -> bool {
+        matches!(self, Self::Damaged { .. } | Self::AuditBehind { .. })
     }
 }
 
@@ -210,12 +253,19 @@ pub(super) fn open(options: &OpenOptions) -> Result<Opened, OpenError> {
         Taken::Ours(lock) => lock,
         Taken::Theirs(pid) => return Err(OpenError::Locked { dir: dir.to_owned(), pid }),
     };
-    let loaded = audit::load(dir, options.journal_id)?;
     // sled is looked at before anything is cut: it may hold what the audit file has lost.
-    let found = heal::inspect(dir, &loaded)?;
+    let (loaded, found, mended) = match read(options) {
+        Err(damage) if damage.is_mendable() => {
+            let mended = mend::mend(dir, options.journal_id, &damage)?;
+            let (loaded, found) = read(options)?;
+            (loaded, found, Some(mended))
+        }
+        read => read.map(|(loaded, found)| (loaded, found, None))?,
+    };
     let mut report = OpenReport {
         created: loaded.ledger.head().seq == 0,
         records: loaded.ledger.head().seq,
+        healed: mended.into_iter().collect(),
         ..OpenReport::default()
     };
     if let Some(mut torn) = loaded.torn.clone() {
@@ -236,6 +286,13 @@ pub(super) fn open(options: &OpenOptions) -> Result<Opened, OpenError> {
         Found::Missing => heal::rebuild(dir, &loaded, "sled's directory is missing", &mut report)?,
     };
     Ok(Opened { ledger: loaded.ledger, generation, writer, lock, report })
+}
+
+/// Reads both copies as they are.
+fn read(options: &OpenOptions) -> Result<(Loaded, Found), OpenError> {
+    let loaded = audit::load(&options.dir, options.journal_id)?;
+    let found = heal::inspect(&options.dir, &loaded)?;
+    Ok((loaded, found))
 }
 
 fn create_dir(dir: &Path) -> io::Result<()> {

@@ -1,3 +1,5 @@
+mod damage;
+
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -180,27 +182,27 @@ fn blocks_that_were_never_written_are_a_torn_tail() {
 }
 
 #[test]
-fn an_audit_file_that_lost_what_sled_holds_is_refused_and_left_alone() {
+fn an_audit_file_that_lost_what_sled_holds_gets_it_back() {
     let dir = tempfile::tempdir().unwrap();
-    filled(dir.path());
+    let records = filled(dir.path());
     let whole = std::fs::read(audit_path(dir.path())).unwrap();
     for cut in [whole.len() - 1, whole.len() - 100, 0] {
         std::fs::write(audit_path(dir.path()), &whole[..cut]).unwrap();
-        let before = snapshot(dir.path());
-        let refused = open(&options(dir.path())).unwrap_err();
-        let OpenError::AuditBehind { audit_seq, sled_seq, .. } = &refused else {
-            panic!("{refused}");
+        let (store, report) = open_ok(dir.path());
+        assert_eq!(store.scan(1).unwrap(), records);
+        let [Healed::AuditMended { kept_in, lost_texts, .. }] = report.healed.as_slice() else {
+            panic!("{report:?}");
         };
-        assert_eq!((*audit_seq, *sled_seq), (if cut == 0 { 0 } else { 6 }, 9));
-        assert_eq!(refused.exit_code(), 14);
-        assert_eq!(snapshot(dir.path()), before);
+        assert_eq!(std::fs::read(&kept_in[0]).unwrap(), whole[..cut]);
+        assert!(lost_texts.is_empty());
+        assert_eq!(std::fs::read(audit_path(dir.path())).unwrap(), whole);
     }
 }
 
 #[test]
-fn damage_in_the_middle_is_refused_with_its_place_and_left_alone() {
+fn damage_in_the_middle_is_mended_from_sled_and_else_refused_and_left_alone() {
     let dir = tempfile::tempdir().unwrap();
-    filled(dir.path());
+    let records = filled(dir.path());
     let whole = std::fs::read(audit_path(dir.path())).unwrap();
     let third = whole.iter().enumerate().filter(|(_, byte)| **byte == b'\n').nth(1).unwrap().0 + 1;
     let mut changed = whole.clone();
@@ -210,13 +212,50 @@ fn damage_in_the_middle_is_refused_with_its_place_and_left_alone() {
     let fourth = third + whole[third..].iter().position(|byte| *byte == b'\n').unwrap() + 1;
     without_third.extend_from_slice(&whole[fourth..]);
     for damaged in [changed, without_third] {
-        std::fs::write(audit_path(dir.path()), damaged).unwrap();
-        let before = snapshot(dir.path());
-        let refused = open(&options(dir.path())).unwrap_err();
-        let OpenError::Damaged { segment, line, seq, .. } = &refused else { panic!("{refused}") };
-        assert_eq!((segment.as_str(), *line, *seq), (segment_name(1).as_str(), 3, 3));
-        assert_eq!(snapshot(dir.path()), before);
+        std::fs::write(audit_path(dir.path()), &damaged).unwrap();
+        let (store, report) = open_ok(dir.path());
+        assert_eq!(store.scan(1).unwrap(), records);
+        let [Healed::AuditMended { records: 1, damage, .. }] = report.healed.as_slice() else {
+            panic!("{report:?}");
+        };
+        assert!(damage.contains(&format!("{} line 3 (seq 3)", segment_name(1))), "{damage}");
+        drop(store);
+        let alone = copy_of(dir.path());
+        std::fs::remove_dir_all(alone.path().join("journal/gen-1")).unwrap();
+        std::fs::write(audit_path(alone.path()), &damaged).unwrap();
+        let before = snapshot(alone.path());
+        let refused = open(&options(alone.path())).unwrap_err();
+        let OpenError::Gap { found_seq: 2, known_seq: 9, .. } = &refused else {
+            panic!("{refused}");
+        };
+        assert_eq!(refused.exit_code(), 14);
+        assert_eq!(snapshot(alone.path()), before);
     }
+}
+
+#[test]
+fn a_long_text_that_is_lost_with_its_line_is_told_by_its_digest() {
+    let dir = tempfile::tempdir().unwrap();
+    let (template, blob) = text_for_event("template ".repeat(1000));
+    let crate::event::Text::External { digest, .. } = &template else { panic!("{template:?}") };
+    let step = crate::event::Step::SetTemplate { digest: "d".into(), template: template.clone() };
+    let (store, _) = open_ok(dir.path());
+    store.append(journal_append(0, vec![genesis(), epoch_begun()])).unwrap();
+    store.append(append_to(cache(1), 0, None, vec![cache_opened("demo")])).unwrap();
+    let events = vec![begun(3), intended(operation(1), step, 1)];
+    let append = append_to(cache(1), 1, Some(operation(1)), events);
+    store.append(Append { blobs: blob.into_iter().collect(), ..append }).unwrap();
+    drop(store);
+    let mut bytes = std::fs::read(audit_path(dir.path())).unwrap();
+    let at = bytes.windows(9).rposition(|part| part == b"template ").unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(audit_path(dir.path()), bytes).unwrap();
+    let (store, report) = open_ok(dir.path());
+    assert_eq!((store.head().seq, store.text(&template)), (5, None));
+    let [Healed::AuditMended { lost_texts, .. }] = report.healed.as_slice() else {
+        panic!("{report:?}");
+    };
+    assert_eq!(lost_texts, std::slice::from_ref(digest));
 }
 
 #[test]
