@@ -147,6 +147,11 @@ fn finish_leaving(inputs: Inputs<'_>) -> Option<Decision> {
             // Replicas cannot drop below a member that stays: only its volume can go.
             return reset(inputs, ordinal);
         }
+        // Above it may stand one that never joined and is not wanted: with the replicas its claim
+        // would be out of sight, so it goes first, with a receipt of its own.
+        if committed - 1 > ordinal && committed > wanted.size {
+            return drop_unjoined(inputs);
+        }
         return Some(Decision::Run {
             step: Step::ScaleStatefulSet { from: committed, to: ordinal },
             evidence: evidence(&views::told(seen)),
@@ -412,10 +417,29 @@ fn reset(inputs: Inputs<'_>, ordinal: Ordinal) -> Option<Decision> {
         );
         return Some(Decision::wait(Reason::Parked, message));
     }
+    if may_hold_data(inputs, &member) {
+        let message = format!(
+            "{} is not in the group and may hold entries of its grids in memory: it is wiped once \
+             it was restarted; delete its pod if nothing of it is missed",
+            member.name
+        );
+        return Some(Decision::wait(Reason::Parked, message));
+    }
     Some(Decision::Run {
         step: Step::ResetMember { member },
         evidence: evidence(&views::told(seen)),
     })
+}
+
+/// Whether entries of a grid may be in the memory of a member that never came to be in the group:
+/// the process that our join was asked of still runs, and it lists grids or does not tell.
+fn may_hold_data(inputs: Inputs<'_>, member: &MemberRef) -> bool {
+    let Inputs { seen, state, .. } = inputs;
+    let asked = state.joining.get(&member.claim_uid);
+    let same_process = asked == Some(&member.incarnation);
+    let without_effect = state.joins.get(&member.claim_uid) == Some(&JoinHistory::WithoutEffect);
+    let listed = seen.reports.get(&member.ordinal).and_then(|report| report.lists_grids);
+    without_effect && same_process && listed != Some(false)
 }
 
 /// Whether a task runs that is not ours to begin another one beside. Waits then.

@@ -161,9 +161,28 @@ fn a_member_left_in_another_group_by_our_attempt_is_reset() {
     world.task(2, key, TaskStatus::Failed);
     let decision = world.settled();
     world.follow(decision);
+    world.seen.reports.get_mut(&2).unwrap().lists_grids = Some(false);
     assert_eq!(step(&world.settled()), "reset_member");
     world.wanted.reset_half_joined = false;
     assert_eq!(reason(&world.settled()), Some(Reason::Parked));
+}
+
+#[test]
+fn a_half_joined_member_that_lists_grids_is_wiped_only_after_it_was_restarted() {
+    let (mut world, key) = joining(2, 2);
+    world.report(2, &[2, 7]);
+    world.task(2, key, TaskStatus::Failed);
+    let decision = world.settled();
+    world.follow(decision);
+    for listed in [Some(true), None] {
+        world.seen.reports.get_mut(&2).unwrap().lists_grids = listed;
+        assert_eq!(reason(&world.settled()), Some(Reason::Parked), "{listed:?}");
+    }
+    world.pod_with(2, 2);
+    world.report(2, &[2, 7]);
+    world.seen.reports.get_mut(&2).unwrap().lists_grids = Some(true);
+    let decision = world.settled();
+    assert_eq!(step(&decision), "reset_member", "{decision:?}");
 }
 
 #[test]
@@ -182,6 +201,7 @@ fn a_member_that_missed_its_own_removal_is_reset() {
     world.report(1, &[0, 1]);
     let Answer::Known(own) = &mut world.seen.reports.get_mut(&1).unwrap().group else { panic!() };
     own.stale = true;
+    world.seen.reports.get_mut(&1).unwrap().lists_grids = Some(false);
     let decision = world.settled();
     world.follow(decision);
     assert_eq!(step(&world.settled()), "reset_member");
@@ -349,6 +369,28 @@ fn a_member_that_never_joined_is_dropped_with_that_receipt() {
     assert_eq!(reason(&world.decide()), Some(Reason::WaitingForPods));
     let decision = world.settled();
     assert_eq!(events(&decision), ["member_absent"]);
+    world.follow(decision);
+    let decision = world.decide();
+    assert!(matches!(decision, Decision::Run { step: Step::ScaleStatefulSet { to: 2, .. }, .. }));
+}
+
+#[test]
+fn a_member_that_never_joined_goes_before_one_below_it_that_left() {
+    let mut world = World::group(2);
+    world.wanted.size = 3;
+    world.follow(world.decide());
+    world.run_and_succeed(Step::ScaleStatefulSet { from: 2, to: 3 });
+    world.set_replicas(3);
+    world.pod_up(2);
+    world.wanted.size = 1;
+    world.follow(world.decide());
+    world.follow(world.decide());
+    let (member, survivor) = (world.member(1), world.survivor(0));
+    world.run_and_succeed(Step::DisjoinMember { member, survivor });
+    world.report(0, &[0]);
+    world.report(1, &[1]);
+    let decision = world.settled();
+    assert_eq!(events(&decision), ["member_absent"], "its claim would be out of sight else");
     world.follow(decision);
     let decision = world.decide();
     assert!(matches!(decision, Decision::Run { step: Step::ScaleStatefulSet { to: 2, .. }, .. }));
