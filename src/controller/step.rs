@@ -25,7 +25,10 @@ pub(super) async fn run(
     let attempt = operation.attempts_of(&target).saturating_add(1);
     let key = StepKey::of(id, &target, attempt);
     let blobs = match &step {
-        Step::SetTemplate { template: Text::External { .. }, .. } => {
+        // A former template is in the audit file already.
+        Step::SetTemplate { template: Text::External { .. }, digest }
+            if *digest == pass.wanted.template.0 =>
+        {
             vec![pass.template_json.clone()]
         }
         _ => vec![],

@@ -11,7 +11,7 @@ use xsld_journal::state::{JoinHistory, Leaving, Operation};
 
 use super::disjoin::{Presence, presence};
 use super::views::{self, Listing, OwnView};
-use super::{ATTEMPTS_MAX, Decision, Inputs, evidence};
+use super::{ATTEMPTS_MAX, Decision, Inputs, evidence, replication};
 use crate::crd::conditions::ConditionReason as Reason;
 use crate::xsld::view::Answer;
 
@@ -31,7 +31,11 @@ pub(super) fn decide(inputs: Inputs<'_>) -> Decision {
         };
     };
     if !operation.kind.touches_membership() {
-        return Decision::Rest;
+        return if replication::yields_to_members(operation.kind) && has_work(inputs) {
+            replication::superseded(operation, "a change of the members")
+        } else {
+            Decision::Rest
+        };
     }
     if operation.goal != goal {
         let by = format!("generation {}: size {}", inputs.wanted.generation, inputs.wanted.size);
@@ -53,6 +57,11 @@ pub(super) fn decide(inputs: Inputs<'_>) -> Decision {
         Some(Decision::Run { step, evidence }) => run(operation, inputs, step, evidence),
         Some(decision) => decision,
     }
+}
+
+/// Whether there is something to do about the members now, and not only to wait for.
+pub(super) fn acts(inputs: Inputs<'_>) -> bool {
+    matches!(next_step(inputs), Some(Decision::Run { .. } | Decision::Record(_)))
 }
 
 /// Whether exactly the wanted members are in the group, nothing of others is left, and the group
@@ -113,6 +122,14 @@ fn begin(inputs: Inputs<'_>, goal: Goal, next: Decision) -> Decision {
         }
     };
     Decision::Begin { kind, goal, cause: Cause { generation: wanted.generation, reason } }
+}
+
+/// Whether something is to be done about the members. To wait for one that is merely away is not.
+pub(super) fn has_work(inputs: Inputs<'_>) -> bool {
+    match next_step(inputs) {
+        None | Some(Decision::Rest | Decision::Wait(_) | Decision::InDoubt(_)) => false,
+        Some(_) => true,
+    }
 }
 
 /// The next step towards the wanted members; none when they are there and nothing else is.
@@ -246,6 +263,9 @@ fn lost_members(inputs: Inputs<'_>) -> Option<Decision> {
             .is_some_and(|claim| claim.uid != member.claim_uid && !claim.deleting);
         let listing = views::listing(seen, state, ordinal, &member.name);
         if other_volume && views::primary(seen, state) == Some(ordinal) {
+            if let Some(waiting) = replication::takes_over(inputs, ordinal) {
+                return Some(waiting);
+            }
             let message = format!(
                 "the volume of {}, which held the group's configuration, is gone; restore it, or \
                  delete the cache and make it again",
@@ -456,6 +476,12 @@ fn disjoin_highest(inputs: Inputs<'_>) -> Option<Decision> {
     let ordinal = *ordinal;
     if let Some(waiting) = busy(inputs) {
         return Some(waiting);
+    }
+    if let Some(decision) = replication::move_primary_away(inputs, ordinal) {
+        return Some(decision);
+    }
+    if views::primary(seen, state) == Some(ordinal) {
+        return Some(replication::cannot_leave(inputs, ordinal));
     }
     let Some(survivor) = views::survivor(seen, state, ordinal) else {
         let message = format!("no surviving member answers, so {} stays", recorded.name);

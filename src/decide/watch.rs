@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use xsld_journal::event::StepKey;
+use xsld_journal::event::{Ordinal, StepKey};
 
 use crate::clock::Moment;
 use crate::observation::Stable;
@@ -27,6 +27,12 @@ pub struct Watch {
     /// The task of the step in doubt and its progress, and since when that is unchanged.
     task: Option<(u64, Option<u8>)>,
     task_since: Moment,
+    /// The primary that no member sees, and since when.
+    lost: Option<Ordinal>,
+    lost_since: Moment,
+    /// How far the roll has come, and since when.
+    roll: Option<(u64, usize)>,
+    roll_since: Moment,
     /// The attempt that this very process sent last.
     pub sent_here: Option<StepKey>,
 }
@@ -97,6 +103,32 @@ impl Watch {
         if self.task.is_some() { self.now.since(self.task_since) } else { Duration::ZERO }
     }
 
+    /// Takes note of the primary that no member sees in the last observation; none when one does.
+    pub fn note_lost_primary(&mut self, lost: Option<Ordinal>) {
+        if self.lost != lost {
+            self.lost = lost;
+            self.lost_since = self.now;
+        }
+    }
+
+    /// How long no member has seen this primary; zero when one does.
+    pub fn primary_lost_for(&self, primary: Ordinal) -> Duration {
+        if self.lost == Some(primary) { self.now.since(self.lost_since) } else { Duration::ZERO }
+    }
+
+    /// Takes note of how far the roll has come in the last observation; none when none is open.
+    pub fn note_roll(&mut self, roll: Option<(u64, usize)>) {
+        if self.roll != roll {
+            self.roll = roll;
+            self.roll_since = self.now;
+        }
+    }
+
+    /// How long the roll has not come to another member; zero when none is open.
+    pub fn rolling_for(&self) -> Duration {
+        if self.roll.is_some() { self.now.since(self.roll_since) } else { Duration::ZERO }
+    }
+
     /// Whether the attempt was sent by another process than this one, or its answer was lost.
     pub fn found_by_probe(&self, key: StepKey) -> bool {
         self.sent_here != Some(key)
@@ -146,6 +178,20 @@ mod tests {
         assert_eq!(watch.probes(), PROBES_MAX);
         watch = watch.observe(stable.clone(), at(101), key(), Some((1, None)), WINDOW);
         assert_eq!(watch.probes(), 0, "a task seen running resets the count");
+    }
+
+    #[test]
+    fn a_primary_that_is_seen_once_starts_its_grace_anew() {
+        let stable = World::group(2).seen().stable();
+        let mut watch = Watch::default();
+        for (second, lost) in [(0, Some(0)), (30, Some(0)), (40, None), (50, Some(0))] {
+            watch = watch.observe(stable.clone(), at(second), None, None, WINDOW);
+            watch.note_lost_primary(lost);
+        }
+        watch = watch.observe(stable, at(60), None, None, WINDOW);
+        watch.note_lost_primary(Some(0));
+        assert_eq!(watch.primary_lost_for(0), Duration::from_secs(10));
+        assert_eq!(watch.primary_lost_for(1), Duration::ZERO);
     }
 
     #[test]

@@ -1,10 +1,9 @@
 //! The pod template that a spec asks for.
 
-use super::canonical::canonical;
 use super::entrypoint::{ENTRYPOINT_KEY, entrypoint_name};
 use super::{
     Identity, PORT_ADMIN, PORT_CATALOG, PORT_CONSOLE, PORT_DATA, admin_password_ref, affinity,
-    document, secret_key_ref,
+    revision, secret_key_ref,
 };
 use crate::crd::SecretKeyRef;
 use crate::validate::{ValidCache, ValidPod};
@@ -32,7 +31,7 @@ pub fn pod_template(cache: &ValidCache, identity: &Identity) -> PodTemplateSpec 
     let settings = &cache.pod.settings;
     let mut labels = settings.labels.clone();
     labels.extend(identity.labels());
-    PodTemplateSpec {
+    let mut template = PodTemplateSpec {
         metadata: Some(ObjectMeta {
             labels: Some(labels),
             annotations: (!settings.annotations.is_empty()).then(|| settings.annotations.clone()),
@@ -57,19 +56,9 @@ pub fn pod_template(cache: &ValidCache, identity: &Identity) -> PodTemplateSpec 
             termination_grace_period_seconds: Some(settings.termination_grace_period_seconds),
             ..PodSpec::default()
         }),
-    }
-}
-
-/// The canonical text of a template: what a journalled step records.
-#[must_use]
-pub fn template_json(template: &PodTemplateSpec) -> String {
-    canonical(&document(template))
-}
-
-/// BLAKE3 of the canonical text of a template, in hexadecimal.
-#[must_use]
-pub fn template_digest(template: &PodTemplateSpec) -> String {
-    blake3::hash(template_json(template).as_bytes()).to_hex().to_string()
+    };
+    revision::sign(&mut template, cache, identity);
+    template
 }
 
 fn container(cache: &ValidCache, identity: &Identity) -> Container {

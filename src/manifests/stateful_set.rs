@@ -73,6 +73,13 @@ impl CommittedTemplate {
         &self.digest
     }
 
+    /// The digest of what in the spec it was made for; none when it does not tell.
+    #[must_use]
+    pub fn made_for(&self) -> Option<&str> {
+        let annotations = self.template.pointer("/metadata/annotations")?;
+        annotations.get(super::ANNOTATION_SPEC_DIGEST)?.as_str()
+    }
+
     /// The image of its first container, for the status.
     #[must_use]
     pub fn image(&self) -> Option<&str> {

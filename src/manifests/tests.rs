@@ -173,8 +173,6 @@ fn a_digest_depends_on_the_content_alone() {
     assert_eq!(template_digest(&one), template_digest(&same));
     assert_ne!(template_digest(&one), template_digest(&other));
     assert_eq!(template_digest(&one).len(), 64);
-    let text = template_json(&one);
-    assert_eq!(blake3::hash(text.as_bytes()).to_hex().to_string(), template_digest(&one));
 }
 
 #[test]

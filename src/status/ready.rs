@@ -7,6 +7,8 @@ use super::operation;
 use crate::crd::{ConditionReason as Reason, MemberOnline};
 use crate::decide::{Decision, Waiting};
 use crate::validate;
+use xsld_journal::event::OperationKind;
+use xsld_journal::state::Operation;
 
 /// The condition Ready. It is True only when the spec is valid, nothing is in the way, the present
 /// view lists exactly the wanted members, all of them recorded, Online where their ready pods are,
@@ -48,6 +50,13 @@ fn in_the_way(facts: &Facts<'_>) -> Option<Verdict> {
 fn under_way(facts: &Facts<'_>) -> Option<Verdict> {
     let inputs = facts.inputs;
     let waiting = waiting(facts);
+    // The group serves all the while that its configuration gets a replica.
+    let in_service = |open: &&Operation| {
+        open.kind == OperationKind::ReplicationSetUp && open.parked.is_none()
+    };
+    if inputs.state.operation.as_ref().is_some_and(|open| in_service(&open)) {
+        return None;
+    }
     if let Some(open) = &inputs.state.operation {
         let (reason, message) = match waiting {
             Some(waiting) if open.parked.is_none() => (waiting.reason, waiting.message.clone()),
@@ -115,9 +124,16 @@ fn not_complete(facts: &Facts<'_>) -> Option<Verdict> {
     if !serving {
         return no((Reason::MemberUnreachable, "not every member is Online".to_owned()));
     }
+    if let Some(update) = inputs.update.filter(|update| update.reason == Reason::RolloutHalted) {
+        return no((update.reason, update.message.clone()));
+    }
+    // A partition is what the spec asks for.
+    let partitioned = inputs.update.is_some_and(|why| why.reason == Reason::PartitionReached);
     match (inputs.image, inputs.target_image) {
-        (Some(current), Some(target)) if current != target => {
-            no((Reason::RequiresUpdate, super::cache::image_waits(current, target)))
+        (Some(current), Some(target)) if current != target && !partitioned => {
+            let reason = inputs.update.map_or(Reason::RollingImage, |update| update.reason);
+            let message = format!("the spec asks for image {target} and {current} is committed");
+            no((reason, message))
         }
         _ => None,
     }

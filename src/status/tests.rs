@@ -24,7 +24,7 @@ struct Scene {
     problems: Vec<Problem>,
     decision: Option<Decision>,
     target: &'static str,
-    requires_update: bool,
+    update: Option<Waiting>,
     now: Timestamp,
 }
 
@@ -55,7 +55,7 @@ impl Scene {
             problems: vec![],
             decision,
             target: "image:1",
-            requires_update: false,
+            update: None,
             now: "2026-11-23T19:00:00Z".parse().unwrap(),
         }
     }
@@ -72,7 +72,8 @@ impl Scene {
             journal_id: Uuid::from_u128(9),
             image: Some("image:1"),
             target_image: Some(self.target),
-            requires_update: self.requires_update,
+            wanted_template: Some(&self.world.wanted.template.0),
+            update: self.update.as_ref(),
             selector: "app=c".into(),
             now: self.now,
         })
@@ -209,8 +210,17 @@ const MUTATIONS: &[Mutation] = &[
         |s| s.problem(Reason::JournalGap),
         &[Type::Ready, Type::JournalHealthy],
     ),
-    ("other pod settings", |s| s.requires_update = true, &[Type::Deferred]),
-    ("another image", |s| s.target = "image:2", &[Type::Ready, Type::Deferred]),
+    (
+        "other pod settings",
+        |s| s.update = Some(Waiting::new(Reason::RequiresUpdate, "they wait")),
+        &[Type::Deferred],
+    ),
+    (
+        "a roll that was brought back",
+        |s| s.update = Some(Waiting::new(Reason::RolloutHalted, "c-2 did not come back")),
+        &[Type::Ready, Type::Deferred, Type::NeedsAttention],
+    ),
+    ("another image", |s| s.target = "image:2", &[Type::Ready]),
     ("paused", |s| s.object.spec.paused = true, &[]),
     (
         "paused and a changed size",

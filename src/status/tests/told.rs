@@ -260,7 +260,10 @@ fn the_image_is_told_with_the_pods_that_have_it() {
     let updated = |scene: &Scene| scene.status().image.unwrap().updated;
     assert_eq!(updated(&scene), Some(3));
     scene.target = "image:2";
+    scene.world.wanted.template.0 = "d2".into();
     assert_eq!(updated(&scene), Some(0));
+    scene.world.seen.pods.get_mut(&2).unwrap().template = Some("d2".into());
+    assert_eq!(updated(&scene), Some(1), "a pod tells what it was made from");
     let message = scene.told(Type::Ready).2;
     assert!(message.contains("image:1") && message.contains("image:2"), "{message}");
     scene.blind = true;

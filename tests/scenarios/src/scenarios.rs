@@ -1,7 +1,9 @@
 //! What happens. Each scenario's name is its promise.
 
 mod bootstrap;
+mod budget;
 mod claims;
+mod credentials;
 mod failures;
 mod faults;
 mod grids;
@@ -9,7 +11,11 @@ mod input;
 mod operators;
 mod random;
 mod repairs;
+mod roll;
+mod replication;
 mod scale;
+mod templates;
+mod storage;
 mod sweep;
 
 use crate::Scenario;
@@ -20,12 +26,18 @@ pub fn all() -> Vec<Scenario> {
     all.extend(sweep::scenarios());
     all.extend(random::scenarios());
     all.extend(repairs::scenarios());
+    all.extend(roll::scenarios());
+    all.extend(replication::scenarios());
     all.extend(failures::scenarios());
     all.extend(faults::scenarios());
     all.extend(scale::scenarios());
+    all.extend(storage::scenarios());
+    all.extend(credentials::scenarios());
+    all.extend(budget::scenarios());
     all.extend(claims::scenarios());
     all.extend(operators::scenarios());
     all.extend(grids::scenarios());
+    all.extend(templates::scenarios());
     all.extend(input::scenarios());
     all.extend(bootstrap::scenarios());
     all

@@ -217,6 +217,7 @@ impl Life {
         };
         let process: Process = match image {
             Image::Member => Box::pin(start.member().map_err(Hindrance::Start)?),
+            Image::Silent => Box::pin(start.silent()),
             Image::Operator => Box::pin(start.operator().await.map_err(Hindrance::Start)?),
         };
         Ok(Ready { process, probers, kill, id, grace: self.grace(&pod), _holds: holds })

@@ -5,13 +5,16 @@
 pub(super) enum Image {
     /// The cache: a simulated member.
     Member,
+    /// A cache whose process runs and never serves anything.
+    Silent,
     /// The operator's own binary.
     Operator,
 }
 
 /// The table: `ibmcom/xsld*` is the cache (but for tags that begin with
-/// `missing`, which stand for an image that cannot be pulled) and a last part
-/// that begins with `xsld-operator` the operator. Anything else is unknown.
+/// `missing`, which stand for an image that cannot be pulled, and with `silent`,
+/// which stand for one whose member never starts) and a last part that begins
+/// with `xsld-operator` the operator. Anything else is unknown.
 pub(super) fn find(name: &str) -> Option<Image> {
     let (repository, tag) = split(name);
     let last = repository.rsplit('/').next().unwrap_or_default();
@@ -19,7 +22,7 @@ pub(super) fn find(name: &str) -> Option<Image> {
     if last.starts_with("xsld-operator") {
         Some(Image::Operator)
     } else if path.starts_with("ibmcom/xsld") && !tag.starts_with("missing") {
-        Some(Image::Member)
+        Some(if tag.starts_with("silent") { Image::Silent } else { Image::Member })
     } else {
         None
     }
@@ -44,6 +47,7 @@ mod tests {
         for name in ["ibmcom/xsld", "ibmcom/xsld:8613", "docker.io/ibmcom/xsld:8614@sha256:ab"] {
             assert_eq!(find(name), Some(Image::Member), "{name}");
         }
+        assert_eq!(find("ibmcom/xsld:silent-1"), Some(Image::Silent));
         for name in ["xsld-operator:0.1.0", "localhost:5000/team/xsld-operator@sha256:ab"] {
             assert_eq!(find(name), Some(Image::Operator), "{name}");
         }

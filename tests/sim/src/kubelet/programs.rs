@@ -64,6 +64,15 @@ impl Start {
         Ok(member::run(config, self.kill))
     }
 
+    /// A process that runs until it is asked to end, and serves nothing.
+    pub(super) fn silent(self) -> impl Future<Output = Exit> + Send + use<> {
+        let kill = self.kill;
+        async move {
+            kill.cancelled().await;
+            Exit { code: 143, reason: "SIGTERM".to_owned() }
+        }
+    }
+
     /// The operator's binary, started already.
     pub(super) async fn operator(
         self,

@@ -1,0 +1,398 @@
+//! The roll: members are brought to another pod template, one at a time.
+//!
+//! The template is committed first, so that a pod that dies by itself comes back on it. Then the
+//! members that only hold data go, the highest first, then those with a catalog server, the
+//! primary last; each only while every member is back and every grid is placed. Where a roll
+//! stops before its end (its partition, a member that does not come back, a pause) the former
+//! template is committed again before anything else.
+
+mod pods;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use xsld_journal::event::{Cause, End, Event, Goal, MemberRef, OperationKind, Step, Text};
+use xsld_journal::state::{CacheState, Operation, Template};
+
+use self::pods::Pods;
+use super::steps::{Standing, again, done};
+use super::{ATTEMPTS_MAX, Decision, Inputs, Waiting, evidence, membership, views};
+use crate::crd::conditions::ConditionReason as Reason;
+
+/// How a spec wants its members to be rolled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rollout {
+    /// Members below this place stay as they are.
+    pub partition: u32,
+    /// How long one member may take to come back.
+    pub deadline: Duration,
+    /// Whether the former template is brought back when one does not.
+    pub rollback: bool,
+}
+
+/// Carries on with the open roll, or begins one where the pod template is another one than the
+/// committed. Called when nothing is to be done about members.
+pub(super) fn decide(inputs: Inputs<'_>) -> Decision {
+    let Some(plan) = Plan::of(inputs) else { return Decision::Rest };
+    match &inputs.state.operation {
+        None if plan.is_needed() => plan.begin(),
+        None => Decision::Rest,
+        Some(operation) if operation.kind != OperationKind::ImageRoll => Decision::Rest,
+        Some(operation) if operation.goal != plan.goal => superseded(plan.words()),
+        // Pods that the former template keeps from starting are in the way of members, too.
+        Some(_) if membership::acts(inputs) && plan.pods.blocked(&plan.digest).is_empty() => {
+            superseded("a change of members".to_owned())
+        }
+        Some(operation) => plan.carry_on(operation),
+    }
+}
+
+/// A pod that cannot start from its template holds up everything that waits for it, so another
+/// template is not kept waiting by that: it ends the operation on the members, and the roll goes
+/// first.
+pub(super) fn goes_first(inputs: Inputs<'_>) -> Option<Decision> {
+    let plan = Plan::of(inputs)?;
+    let stuck = plan.pods.blocked(&plan.digest);
+    if !plan.is_needed() || stuck.is_empty() || !inputs.watch.settled(inputs.times.settle) {
+        return None;
+    }
+    match &inputs.state.operation {
+        None => Some(plan.begin()),
+        Some(operation) if operation.kind.touches_membership() => Some(superseded(plan.words())),
+        Some(_) => None,
+    }
+}
+
+/// Before a pause rests, the former template is committed again: a pod that dies meanwhile must
+/// not take the new one.
+pub(super) fn before_pause(inputs: Inputs<'_>) -> Option<Decision> {
+    let state = inputs.state;
+    let operation = state.operation.as_ref()?;
+    let Goal::PodTemplate { digest, .. } = &operation.goal else { return None };
+    if state.committed.template.as_ref()?.digest != *digest || operation.parked.is_some() {
+        return None;
+    }
+    let former = state.former.as_ref()?;
+    Some(run(inputs, operation, commit(former)))
+}
+
+/// What is to be done before the primary's pod is deleted; none when nothing is. Where the
+/// configuration database has a replica, this is where the role of the primary moves to it.
+pub(super) fn before_primary(_inputs: Inputs<'_>) -> Option<Decision> {
+    None
+}
+
+/// Why a pod template that differs from the committed one is not being rolled out; none when it is
+/// the committed one, or is on its way.
+pub(crate) fn waits(inputs: Inputs<'_>) -> Option<Waiting> {
+    let (wanted, state) = (inputs.wanted, inputs.state);
+    if marker(state).is_some() {
+        return None;
+    }
+    let committed = state.committed.template.as_ref()?;
+    if committed.digest == wanted.template.0 {
+        return None;
+    }
+    let short = wanted.template.0.get(..12).unwrap_or(&wanted.template.0);
+    if !wanted.may_roll {
+        let message = format!(
+            "this release of the operator makes other pods from the same spec; they are made anew \
+             when the XsldCache is annotated with {}={short}",
+            crate::manifests::ANNOTATION_CONSENT
+        );
+        return Some(Waiting::new(Reason::RequiresUpdate, message));
+    }
+    let plan = Plan::of(inputs)?;
+    let Some(rolled) = state.rolled.as_ref().filter(|rolled| rolled.goal == plan.goal) else {
+        let message = format!("pod template {short} waits for its roll");
+        return Some(Waiting::new(Reason::RequiresUpdate, message));
+    };
+    Some(match &rolled.end {
+        End::Failed { reason } => {
+            Waiting::new(Reason::RolloutHalted, format!("{reason}; change the spec to try again"))
+        }
+        End::Succeeded | End::Superseded { .. } => Waiting::new(
+            Reason::PartitionReached,
+            format!(
+                "the members from {} on were rolled to pod template {short}; the others follow \
+                 when rollout.partition is lowered",
+                plan.partition
+            ),
+        ),
+    })
+}
+
+/// What the time of a member's return is counted by: another value begins it anew.
+pub(crate) fn marker(state: &CacheState) -> Option<(u64, usize)> {
+    let operation = state.operation.as_ref()?;
+    let rolls = operation.kind == OperationKind::ImageRoll;
+    rolls.then(|| (operation.begun_seq, rolls_of(operation)))
+}
+
+/// The effect is done when no pod with that UID exists.
+pub(super) fn standing(inputs: Inputs<'_>, member: &MemberRef) -> Standing {
+    let pod = inputs.seen.pods.get(&member.ordinal);
+    match pod.filter(|pod| pod.incarnation.pod_uid == member.incarnation.pod_uid) {
+        Some(pod) if pod.deleting => {
+            let message = format!("the former pod of {} is ending", member.name);
+            Standing::Running(Waiting::new(Reason::RollingImage, message))
+        }
+        Some(_) => again(inputs, "the former pod is still there"),
+        None => done(),
+    }
+}
+
+/// How many pods the operation set out to delete.
+fn rolls_of(operation: &Operation) -> usize {
+    let rolls = operation.attempts.iter().filter(|(target, _)| target.starts_with("roll_member/"));
+    rolls.map(|(_, keys)| keys.len()).sum()
+}
+
+fn superseded(by: String) -> Decision {
+    Decision::Record(vec![Event::OperationEnded { end: End::Superseded { by } }])
+}
+
+fn commit(template: &Template) -> Step {
+    Step::SetTemplate { digest: template.digest.clone(), template: template.text.clone() }
+}
+
+/// Runs a step; after it has failed as often as it may, a person is asked.
+fn run(inputs: Inputs<'_>, operation: &Operation, step: Step) -> Decision {
+    let attempts = operation.attempts_of(&step.target());
+    if let Some(failure) = &operation.last_failure {
+        if attempts >= ATTEMPTS_MAX {
+            return Decision::Record(vec![Event::OperationParked {
+                reason: Reason::StepFailed.as_str().to_owned(),
+                message: format!(
+                    "{} was tried {attempts} times: {failure}; change the spec to begin anew",
+                    step.describe()
+                ),
+            }]);
+        }
+        if attempts > 0 && !inputs.watch.settled(inputs.times.settle) {
+            let message = format!("{}: attempt {} is due soon", step.describe(), attempts + 1);
+            return Decision::wait(Reason::StepFailed, message);
+        }
+    }
+    Decision::Run { step, evidence: evidence(&views::told(inputs.seen)) }
+}
+
+/// What is to be rolled, and how it stands.
+struct Plan<'a> {
+    inputs: Inputs<'a>,
+    goal: Goal,
+    /// The template that the members are to have.
+    digest: String,
+    text: &'a Text,
+    partition: u32,
+    committed: &'a Template,
+    pods: Pods<'a>,
+}
+
+impl<'a> Plan<'a> {
+    /// None before anything is committed. What differs only by the operator's own release counts
+    /// as the committed template until somebody consents.
+    fn of(inputs: Inputs<'a>) -> Option<Self> {
+        let committed = inputs.state.committed.template.as_ref()?;
+        let (digest, text) = match inputs.wanted.may_roll {
+            true => (&inputs.wanted.template.0, &inputs.wanted.template.1),
+            false => (&committed.digest, &committed.text),
+        };
+        let Rollout { partition, deadline, rollback } = inputs.wanted.rollout;
+        let goal = Goal::PodTemplate {
+            digest: digest.clone(),
+            partition,
+            deadline_seconds: u32::try_from(deadline.as_secs()).unwrap_or(u32::MAX),
+            rollback,
+        };
+        let (digest, pods) = (digest.clone(), Pods::of(inputs, &committed.digest));
+        Some(Self { inputs, goal, digest, text, partition, committed, pods })
+    }
+
+    fn words(&self) -> String {
+        let short = self.digest.get(..12).unwrap_or(&self.digest);
+        format!("generation {}: pod template {short}", self.inputs.wanted.generation)
+    }
+
+    /// The same roll is not begun again once it ended, but what it left on another template than
+    /// the committed one is.
+    fn is_needed(&self) -> bool {
+        if self.committed.digest == self.digest {
+            return !self.pods.strays(self.partition).is_empty();
+        }
+        self.inputs.state.rolled.as_ref().is_none_or(|rolled| rolled.goal != self.goal)
+    }
+
+    fn begin(&self) -> Decision {
+        let short = |digest: &str| digest.get(..12).unwrap_or(digest).to_owned();
+        let reason = match self.committed.digest == self.digest {
+            true => format!("pods of another template than {}", short(&self.digest)),
+            false => {
+                format!("pod template {} -> {}", short(&self.committed.digest), short(&self.digest))
+            }
+        };
+        Decision::Begin {
+            kind: OperationKind::ImageRoll,
+            goal: self.goal.clone(),
+            cause: Cause { generation: self.inputs.wanted.generation, reason },
+        }
+    }
+
+    fn carry_on(&self, operation: &Operation) -> Decision {
+        let whole = self.pods.whole();
+        if let Some(parked) = &operation.parked {
+            let halted = parked.reason == Reason::RolloutHalted.as_str();
+            return match whole {
+                Ok(()) if halted => Decision::Record(vec![Event::OperationResumed {
+                    evidence: "every member is back and every grid is placed".to_owned(),
+                }]),
+                _ if halted => Decision::wait(Reason::RolloutHalted, parked.message.clone()),
+                _ => Decision::wait(Reason::Parked, parked.message.clone()),
+            };
+        }
+        if self.committed.digest == self.digest {
+            self.forward(operation, whole)
+        } else if self.rolled_back(operation).is_some() {
+            self.backward(operation, whole)
+        } else {
+            self.before_commit(operation, whole)
+        }
+    }
+
+    /// The wanted template is committed: members are brought to it.
+    fn forward(&self, operation: &Operation, whole: Result<(), Waiting>) -> Decision {
+        if let Some(member) = self.pods.hopeless() {
+            return self.roll(operation, member);
+        }
+        if let Err(waiting) = whole {
+            let begun = rolls_of(operation) > 0 || !self.pods.away_on(&self.digest).is_empty();
+            if !self.is_overdue() || !begun {
+                return Decision::Wait(waiting);
+            }
+            return match &self.inputs.state.former {
+                Some(former) => run(self.inputs, operation, commit(former)),
+                None => self.halt(&waiting),
+            };
+        }
+        let Some(outdated) = self.pods.outdated() else {
+            let message = "the StatefulSet's controller has not seen the pod template yet";
+            return Decision::wait(Reason::RollingImage, message);
+        };
+        if let Some(next) = self.pods.next(&outdated, self.partition) {
+            return self.next(operation, next);
+        }
+        match &self.inputs.state.former {
+            Some(former) if !outdated.is_empty() => run(self.inputs, operation, commit(former)),
+            _ => Decision::Record(vec![Event::OperationEnded { end: End::Succeeded }]),
+        }
+    }
+
+    /// The wanted template is not committed: not yet, or not any more.
+    fn before_commit(&self, operation: &Operation, whole: Result<(), Waiting>) -> Decision {
+        let away = self.pods.away_on(&self.digest);
+        let Err(waiting) = whole else {
+            if self.partition > 0 && self.pods.all_on(&self.digest, self.partition) {
+                return Decision::Record(vec![Event::OperationEnded { end: End::Succeeded }]);
+            }
+            return self.commit_wanted(operation);
+        };
+        if rolls_of(operation) == 0 && away.is_empty() {
+            return self.commit_wanted(operation);
+        }
+        if !self.is_overdue() {
+            return Decision::Wait(waiting);
+        }
+        if !self.inputs.wanted.rollout.rollback {
+            return self.halt(&waiting);
+        }
+        match away.last() {
+            Some(stuck) => self.roll(operation, *stuck),
+            None => self.failed(&waiting.message),
+        }
+    }
+
+    fn commit_wanted(&self, operation: &Operation) -> Decision {
+        let step = Step::SetTemplate { digest: self.digest.clone(), template: self.text.clone() };
+        run(self.inputs, operation, step)
+    }
+
+    /// The former template is committed and the member that did not come back was deleted: those
+    /// that did follow, and the operation ends as failed.
+    fn backward(&self, operation: &Operation, whole: Result<(), Waiting>) -> Decision {
+        if let Some(member) = self.pods.hopeless() {
+            return self.roll(operation, member);
+        }
+        if let Err(waiting) = whole {
+            if self.is_overdue() {
+                return self.halt(&waiting);
+            }
+            return Decision::Wait(Waiting::new(Reason::RollingBack, waiting.message));
+        }
+        let updated = self.pods.on(&self.digest);
+        if let Some(next) = self.pods.next(&updated, 0) {
+            return self.next(operation, next);
+        }
+        let stuck = self.rolled_back(operation).unwrap_or_default();
+        self.failed(&format!("{stuck} did not come back"))
+    }
+
+    /// The first member that was brought back to the committed template, though another one is the
+    /// goal: that is done by a rollback only.
+    fn rolled_back(&self, operation: &Operation) -> Option<String> {
+        let suffix = format!("/{}", self.committed.digest);
+        let name = |target: &String| {
+            let name = target.strip_prefix("roll_member/")?.strip_suffix(&suffix)?;
+            Some(name.to_owned())
+        };
+        operation.attempts.keys().find_map(name)
+    }
+
+    fn failed(&self, why: &str) -> Decision {
+        let seconds = self.inputs.wanted.rollout.deadline.as_secs();
+        let short = self.digest.get(..12).unwrap_or(&self.digest);
+        let reason = format!(
+            "{why} within {seconds} s with pod template {short}; the former one was brought back"
+        );
+        Decision::Record(vec![Event::OperationEnded { end: End::Failed { reason } }])
+    }
+
+    fn halt(&self, waiting: &Waiting) -> Decision {
+        let seconds = self.inputs.wanted.rollout.deadline.as_secs();
+        Decision::Record(vec![Event::OperationParked {
+            reason: Reason::RolloutHalted.as_str().to_owned(),
+            message: format!(
+                "{} (for {seconds} s); the roll goes on by itself once that is over, or change \
+                 the spec",
+                waiting.message
+            ),
+        }])
+    }
+
+    /// The next member, once the world has settled; the primary when all is ready for that.
+    fn next(&self, operation: &Operation, ordinal: u32) -> Decision {
+        let inputs = self.inputs;
+        if !inputs.watch.settled(inputs.times.settle) {
+            let name = views::name_of(inputs.state, ordinal);
+            let message = format!("{name} is next once the members have settled");
+            return Decision::wait(Reason::RollingImage, message);
+        }
+        let is_primary = views::primary(inputs.seen, inputs.state) == Some(ordinal);
+        let first = if is_primary { before_primary(inputs) } else { None };
+        first.unwrap_or_else(|| self.roll(operation, ordinal))
+    }
+
+    fn roll(&self, operation: &Operation, ordinal: u32) -> Decision {
+        let inputs = self.inputs;
+        let Some(member) = views::member_now(inputs.seen, inputs.state, ordinal) else {
+            let message = format!("{} has no volume claim", views::name_of(inputs.state, ordinal));
+            return Decision::wait(Reason::WaitingForPods, message);
+        };
+        let template = self.committed.digest.clone();
+        run(inputs, operation, Step::RollMember { member, template })
+    }
+
+    fn is_overdue(&self) -> bool {
+        self.inputs.watch.rolling_for() >= self.inputs.wanted.rollout.deadline
+    }
+}
