@@ -136,6 +136,10 @@ async fn tell_findings(context: &Context, finding: Option<String>, report: &Open
             "JournalRebuilt",
             format!("sled was made anew from the audit file with {records} records: {reason}"),
         )),
+        Healed::AuditMended { damage, records, .. } => Some((
+            "JournalMended",
+            format!("the audit file was mended with {records} records from sled: {damage}"),
+        )),
         Healed::Appended { .. } => None,
     });
     let notes: Vec<_> = finding

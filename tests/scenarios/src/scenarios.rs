@@ -9,6 +9,7 @@ mod faults;
 mod grids;
 mod input;
 mod operators;
+mod profile;
 mod random;
 mod repairs;
 mod roll;
@@ -38,6 +39,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(operators::scenarios());
     all.extend(grids::scenarios());
     all.extend(templates::scenarios());
+    all.extend(profile::scenarios());
     all.extend(input::scenarios());
     all.extend(bootstrap::scenarios());
     all
