@@ -3,11 +3,11 @@
 //! A *view* is an answer about the group, not marked stale, from an established member with its
 //! recorded incarnation. Everything else that a member says about the group proves nothing.
 
-use xsld_journal::event::{Incarnation, MemberRef, Ordinal, StepKey, Survivor};
+use xsld_journal::event::{Incarnation, MemberRef, Ordinal, Step, StepKey, Survivor};
 use xsld_journal::state::CacheState;
 
 use crate::observation::{Observation, Report};
-use crate::xsld::view::{Answer, GroupView, MemberStatus, TaskStatus, TaskView};
+use crate::xsld::view::{Answer, GroupMember, GroupView, MemberStatus, TaskStatus, TaskView};
 
 /// A member in the needed views.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,14 +99,49 @@ pub fn view_of<'a>(
     established_report(seen, state, ordinal)?.fresh_group()
 }
 
-/// The member that holds the group's configuration: the one that the views mark, else the first
-/// established member.
+/// The member that holds the group's configuration: the one that the views mark; without a view
+/// the one that the last known copies mark, or that a recorded switch made the primary, else the
+/// first established member.
 pub fn primary(seen: &Observation, state: &CacheState) -> Option<Ordinal> {
-    let marked = state.members.keys().find_map(|ordinal| {
-        let name = &view_of(seen, state, *ordinal)?.primary()?.name;
-        state.members.iter().find(|(_, member)| member.name == *name).map(|(ordinal, _)| *ordinal)
+    marked_primary(seen, state)
+        .or_else(|| remembered_primary(seen, state))
+        .or_else(|| state.promoted_primary())
+        .or_else(|| state.members.keys().next().copied())
+}
+
+/// The member that the views mark as the primary. A former primary that came back may take itself
+/// for one until it hears of its successor: where views differ, the word of the member that a
+/// recorded switch made the primary, or that the open step makes it, counts before others.
+pub fn marked_primary(seen: &Observation, state: &CacheState) -> Option<Ordinal> {
+    let marks: Vec<(Ordinal, Ordinal)> = state
+        .members
+        .keys()
+        .filter_map(|ordinal| Some((*ordinal, mark_in(state, view_of(seen, state, *ordinal)?)?)))
+        .collect();
+    let promoting = state.operation.iter().flat_map(|operation| {
+        let open = operation.cancel.iter().chain(&operation.step);
+        open.filter_map(|open| match &open.step {
+            Step::PromotePrimary { member, .. } => Some(member.ordinal),
+            _ => None,
+        })
     });
-    marked.or_else(|| state.members.keys().next().copied())
+    let successor = promoting
+        .chain(state.promoted_primary())
+        .find(|successor| marks.iter().any(|(by, marked)| by == successor && marked == successor));
+    successor.or_else(|| marks.first().map(|(_, marked)| *marked))
+}
+
+/// The primary that the copies from before it was lost mark.
+fn remembered_primary(seen: &Observation, state: &CacheState) -> Option<Ordinal> {
+    state.members.keys().find_map(|ordinal| {
+        mark_in(state, established_report(seen, state, *ordinal)?.group.as_known()?)
+    })
+}
+
+/// The recorded member that a view marks as the primary.
+fn mark_in(state: &CacheState, view: &GroupView) -> Option<Ordinal> {
+    let name = &view.primary()?.name;
+    state.members.iter().find(|(_, member)| member.name == *name).map(|(ordinal, _)| *ordinal)
 }
 
 /// The needed views: the primary's and one more; two reads of the only one that can be reached.
@@ -293,15 +328,22 @@ pub fn host_of(state: &CacheState, name: &str) -> String {
     format!("{name}.{}.{}.svc", state.name, state.namespace)
 }
 
+/// One entry of a view for evidence: its status, whether it is the primary, its part in
+/// replication.
+fn entry_told(member: &GroupMember) -> String {
+    let primary = if member.primary == Some(true) { ",primary" } else { "" };
+    let part = member.replication.as_deref().filter(|part| *part != "none");
+    let part = part.map(|part| format!(",{part}")).unwrap_or_default();
+    format!("{}={:?}{primary}{part}", member.name, member.status)
+}
+
 /// A short form of the views for evidence.
 pub fn told(seen: &Observation) -> serde_json::Value {
     let members = seen.reports.iter().map(|(ordinal, report)| {
         let view = match &report.group {
             Answer::Known(view) => serde_json::json!({
                 "stale": view.stale,
-                "members": view.members.iter().map(|member| {
-                    format!("{}={:?}", member.name, member.status)
-                }).collect::<Vec<_>>(),
+                "members": view.members.iter().map(entry_told).collect::<Vec<_>>(),
             }),
             Answer::Refused { status, error } => {
                 serde_json::json!({ "refused": status, "error": error })

@@ -51,9 +51,8 @@ fn under_way(facts: &Facts<'_>) -> Option<Verdict> {
     let inputs = facts.inputs;
     let waiting = waiting(facts);
     // The group serves all the while that its configuration gets a replica.
-    let in_service = |open: &&Operation| {
-        open.kind == OperationKind::ReplicationSetUp && open.parked.is_none()
-    };
+    let in_service =
+        |open: &&Operation| open.kind == OperationKind::ReplicationSetUp && open.parked.is_none();
     if inputs.state.operation.as_ref().is_some_and(|open| in_service(&open)) {
         return None;
     }

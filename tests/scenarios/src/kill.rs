@@ -75,6 +75,8 @@ impl Kill {
         match self.step {
             "join_member" => Some("Join"),
             "disjoin_member" | "remove_ghost_member" => Some("Disjoin"),
+            "set_up_replication" => Some("ConfigureDerbyReplication"),
+            "promote_primary" => Some("DerbyFailover"),
             _ => None,
         }
     }
@@ -86,6 +88,12 @@ impl Kill {
             (None, "create_grid") => Some(json!({"method": "POST", "path": "/grid/"})),
             (None, "update_grid") => Some(json!({"method": "PUT", "path": "/grid/"})),
             (None, "delete_grid") => Some(json!({"method": "DELETE", "path": "/grid/"})),
+            (None, "upload_template") => {
+                Some(json!({"method": "PUT", "path": "/gridTemplate/"}))
+            }
+            (None, "delete_template") => {
+                Some(json!({"method": "DELETE", "path": "/gridTemplate/"}))
+            }
             (None, _) => None,
         }
     }
@@ -288,7 +296,13 @@ fn words(step: &Step, over: bool) -> &'static [&'static str] {
         (Step::CreateGrid { .. }, true) => &["grid_created"],
         (Step::UpdateGrid { .. }, _) => &["grid_update_started", "grid_updated"],
         (Step::DeleteGrid { .. }, _) => &["grid_delete_started", "grid_deleted"],
+        (Step::UploadTemplate { .. }, _) => &["template_stored"],
+        (Step::DeleteTemplate { .. }, _) => &["template_deleted"],
         (Step::CancelTask { .. }, _) => &["task_cancelled"],
+        (Step::SetUpReplication { .. }, false) => &["replication_started"],
+        (Step::SetUpReplication { .. }, true) => &["replication_configured", "replication_failed"],
+        (Step::PromotePrimary { .. }, false) => &["promotion_started"],
+        (Step::PromotePrimary { .. }, true) => &["promoted", "promotion_failed"],
         _ => &[],
     }
 }

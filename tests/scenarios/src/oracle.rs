@@ -4,6 +4,7 @@
 mod agreement;
 mod idle;
 mod joins;
+mod primary;
 mod secrets;
 mod status;
 mod volumes;
@@ -74,10 +75,11 @@ pub async fn at_rest(context: &Context) -> Result {
 pub async fn disturbed(context: &Context) -> Result {
     context.operator_still_runs().await?;
     let evidence = Evidence::read(context)?;
-    let checks: [(&str, Result); 6] = [
+    let checks: [(&str, Result); 7] = [
         ("a call without its intent", joins::every_call_has_an_intent(&evidence, context)),
         ("a join was repeated", joins::one_join_for_each_attempt(&evidence)),
         ("a disjoin was repeated", joins::one_disjoin_for_each_departure(&evidence)),
+        ("a change of the primary was repeated", primary::each_change_is_asked_for_once(&evidence)),
         ("two tasks at once", joins::one_task_at_a_time(&evidence, context)),
         (
             "a volume went without a receipt",

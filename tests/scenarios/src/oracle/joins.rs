@@ -11,7 +11,7 @@ use crate::Result;
 use crate::context::{Context, member_of};
 
 /// The key that a call carries, if it is one of the operator's.
-fn key_of(call: &Call) -> Option<StepKey> {
+pub(super) fn key_of(call: &Call) -> Option<StepKey> {
     call.key.parse().ok().map(StepKey)
 }
 
@@ -107,9 +107,20 @@ pub(super) fn one_disjoin_for_each_departure(evidence: &Evidence) -> Result {
 
 /// The operator never has two tasks running in one group, and starts none while another's runs.
 pub(super) fn one_task_at_a_time(evidence: &Evidence, context: &Context) -> Result {
-    const STARTED: [&str; 2] = ["join_started", "disjoin_started"];
-    const ENDED: [&str; 6] =
-        ["joined", "join_failed", "disjoined", "ghost_removed", "disjoin_failed", "task_cancelled"];
+    const STARTED: [&str; 4] =
+        ["join_started", "disjoin_started", "replication_started", "promotion_started"];
+    const ENDED: [&str; 10] = [
+        "joined",
+        "join_failed",
+        "disjoined",
+        "ghost_removed",
+        "disjoin_failed",
+        "task_cancelled",
+        "replication_configured",
+        "replication_failed",
+        "promoted",
+        "promotion_failed",
+    ];
     // Who ran a task and was killed ended it with its own end.
     let mut running: BTreeMap<&str, (&Call, &str)> = BTreeMap::new();
     for call in &evidence.calls {

@@ -260,7 +260,7 @@ async fn node_stopped(c: &Context) -> Result {
     c.ready("c", 2, REPAIR).await
 }
 
-async fn set_node(c: &Context, node: &str, runs: bool) -> Result {
+pub(super) async fn set_node(c: &Context, node: &str, runs: bool) -> Result {
     let url = format!("http://{}/nodes/{node}", c.stage.world.faults_address());
     let request = match runs {
         true => c.stage.http.delete(url),
@@ -287,7 +287,7 @@ async fn volume_lost(c: &Context) -> Result {
     Ok(())
 }
 
-async fn lose_volume(c: &Context, pod: &str) -> Result {
+pub(super) async fn lose_volume(c: &Context, pod: &str) -> Result {
     let claim = format!("vol-{pod}");
     let object = c.get(Kind::Claim, &claim).await?;
     let uid = object["metadata"]["uid"].as_str().context("no claim")?.to_owned();
@@ -302,7 +302,8 @@ async fn lose_volume(c: &Context, pod: &str) -> Result {
 }
 
 async fn primary_volume_lost(c: &Context) -> Result {
-    c.create("c", 2).await?;
+    // A replica would take over.
+    c.create_with("c", 2, json!({"replication": {"mode": "Off"}})).await?;
     c.ready("c", 2, 2 * MINUTE).await?;
     lose_volume(c, "c-0").await?;
     let lost = ("NeedsAttention", "True", "PrimaryVolumeLost");
