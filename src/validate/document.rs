@@ -138,7 +138,6 @@ mod tests {
         for text in [bomb, outside] {
             assert!(problem(text).contains("DTD"), "{}", problem(text));
         }
-        assert!(problem("<a>&#xFFFFFFFF;</a>").starts_with("must be well-formed"));
     }
 
     #[test]

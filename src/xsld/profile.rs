@@ -311,4 +311,26 @@ fields:
             assert!(matches!(error, ProfileError::Keys { .. }), "{keys:?}");
         }
     }
+
+    /// Fails unless every leaf of `default` has another value in `other`; the port aside, which
+    /// public sources state.
+    fn assert_all_differ(default: &serde_json::Value, other: &serde_json::Value, place: &str) {
+        let Some(fields) = default.as_object() else {
+            assert_ne!(default, other, "{place}");
+            return;
+        };
+        for (name, value) in fields.iter().filter(|(name, _)| *name != "adminPort") {
+            assert_all_differ(value, &other[name], &format!("{place}.{name}"));
+        }
+    }
+
+    #[test]
+    fn the_sample_gives_every_name_another_value() {
+        let sample = include_str!("../../crds/samples/api-profile.yaml");
+        let map: serde_json::Value = serde_saphyr::from_str(sample).unwrap();
+        let data = serde_json::from_value(map["data"].clone()).unwrap();
+        let sample = ApiProfile::from_config_map(&data).unwrap();
+        let json = |profile: &ApiProfile| serde_json::to_value(profile).unwrap();
+        assert_all_differ(&json(&ApiProfile::default()), &json(&sample), "profile");
+    }
 }

@@ -191,6 +191,7 @@ fn an_upload_in_doubt_is_decided_by_what_the_group_shows() {
     begun(&mut world, OperationKind::TemplateUpload);
     let step = run(&mut world);
     world.intend(step);
+    world.watch.unsettle();
     world.observe();
     assert!(matches!(world.decide(), Decision::InDoubt(_)), "not looked at twice yet");
     assert!(matches!(world.settled(), Decision::Resend { .. }), "it never took effect");
@@ -206,6 +207,7 @@ fn an_upload_that_was_taken_and_is_not_shown_is_not_sent_again_under_its_key() {
     let step = run(&mut world);
     let key = world.intend(step);
     world.apply(Event::StepAccepted { key, task: None });
+    world.watch.unsettle();
     world.observe();
     assert!(matches!(world.decide(), Decision::InDoubt(_)));
     let Decision::Record(events) = world.settled() else { panic!() };

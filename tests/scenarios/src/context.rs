@@ -14,6 +14,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, DeleteParams, ObjectMeta, PostParams};
 use serde_json::{Value, json};
 use xsld_sim::calls::Call;
+use xsld_sim::profile::Profile;
 use xsld_sim::world::OperatorProcess;
 
 pub use self::history::{Change, History};
@@ -43,6 +44,8 @@ pub struct Context {
     may_end: Mutex<bool>,
     credentials: Mutex<Credentials>,
     allowed: Mutex<Allowed>,
+    /// The release that the members speak.
+    release: Mutex<Profile>,
 }
 
 /// What the members of a scenario's caches are protected by.
@@ -90,6 +93,7 @@ impl Context {
                 secret_key: format!("Canary-Key-{number}-7b1e!"),
             }),
             allowed: Mutex::default(),
+            release: Mutex::default(),
         })
     }
 
@@ -196,6 +200,16 @@ impl Context {
     pub fn use_credentials(&self, password: &str, secret_key: &str) {
         *self.credentials.lock().unwrap_or_else(PoisonError::into_inner) =
             Credentials { password: password.to_owned(), secret_key: secret_key.to_owned() };
+    }
+
+    /// The members speak another release than 8.6.1.
+    pub fn speak(&self, release: Profile) {
+        *self.release.lock().unwrap_or_else(PoisonError::into_inner) = release;
+    }
+
+    /// The release that the members speak.
+    pub fn release(&self) -> Profile {
+        self.release.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Says what the scenario itself does that must not count as a fault of the operator.

@@ -3,7 +3,11 @@
 //! [`Profile`] is names: paths and commands of one release. [`Behaviour`] is the switches: one for
 //! each open answer of the REST contract. Both are data, so that a scenario can set others.
 
+pub mod wire;
+
 use serde::{Deserialize, Serialize};
+
+use self::wire::Wire;
 
 /// Paths and command names of one XSLD release. The default is release 8.6.1.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +25,8 @@ pub struct Profile {
     pub commands: Commands,
     /// The one key of the object that a started task is answered with.
     pub task_id_key: String,
+    /// Names of fields and parameters, and words.
+    pub wire: Wire,
 }
 
 /// Paths after `admin_base` (and, for `entry`, `map` and `query`, after `data_base`). `{id}` is a
@@ -81,7 +87,23 @@ impl Default for Profile {
             paths: Paths::default(),
             commands: Commands::default(),
             task_id_key: "taskId".to_owned(),
+            wire: Wire::default(),
         }
+    }
+}
+
+impl Profile {
+    /// The key in [`Commands`] of a command by its name.
+    pub fn command_key(&self, command: &str) -> Option<&'static str> {
+        let Commands { join, disjoin, restart, replicate, promote } = &self.commands;
+        let known = [
+            (join, "join"),
+            (disjoin, "disjoin"),
+            (restart, "restart"),
+            (replicate, "replicate"),
+            (promote, "promote"),
+        ];
+        known.into_iter().find(|(name, _)| *name == command).map(|(_, key)| key)
     }
 }
 

@@ -8,6 +8,8 @@ use serde_json::Value;
 
 use super::{Context, Kind, Seen};
 use crate::Result;
+use xsld_sim::profile::Profile;
+use xsld_sim::profile::wire::Shape;
 
 /// User of the members' API.
 const USER: &str = "xsadmin";
@@ -25,17 +27,21 @@ impl Context {
         address.map(str::to_owned).with_context(|| format!("{pod} has no address"))
     }
 
-    /// What a member answers to a read of its administration API.
+    /// What a member answers to a read of its administration API. Path and answer have the names of
+    /// release 8.6.1, whichever one the member speaks.
     ///
     /// # Errors
     /// When it does not answer with 200 and JSON.
     pub async fn ask(&self, pod: &str, path: &str) -> Result<Value> {
         let address = self.address(pod).await?;
-        let url = format!("https://{address}:{ADMIN}/wxsadmin/v1{path}");
+        let release = self.release();
+        let (asked, shape) = under_names_of(&release, path);
+        let url = format!("https://{address}:{ADMIN}{}{asked}", release.admin_base);
         let request = self.stage.http.get(url).basic_auth(USER, Some(self.credentials().password));
         let answer = request.send().await.with_context(|| format!("{pod} does not answer"))?;
         ensure!(answer.status().is_success(), "{pod} answers {} to {path}", answer.status());
-        Ok(answer.json().await?)
+        let answer: Value = answer.json().await?;
+        Ok(shape.map_or(answer.clone(), |shape| release.wire.inward(shape, answer)))
     }
 
     /// Posts to a member's administration API, as a person in the console would.
@@ -155,5 +161,25 @@ impl Context {
     async fn data_url(&self, pod: &str, grid: &str, key: &str) -> Result<String> {
         let address = self.address(pod).await?;
         Ok(format!("https://{address}:{DATA}/wxsdata/v1/grids/{grid}/testmap.LUT.O/{key}"))
+    }
+}
+
+/// A path of release 8.6.1 as another one has it, and what its answer is about.
+fn under_names_of(release: &Profile, path: &str) -> (String, Option<Shape>) {
+    let paths = &release.paths;
+    let (head, name) = match path.trim_start_matches('/').split_once('/') {
+        Some((head, name)) => (head, name),
+        None => (path.trim_start_matches('/'), ""),
+    };
+    let named = |path: &str| path.replace("{name}", name);
+    match (head, name) {
+        ("cacheMemberGroup", "") => (paths.group.clone(), Some(Shape::Group)),
+        ("task", "") => (paths.tasks.clone(), Some(Shape::Task)),
+        ("grid", "") => (paths.grids.clone(), Some(Shape::Grid)),
+        ("grid", _) => (named(&paths.grid), Some(Shape::Grid)),
+        ("gridTemplate", _) if !name.is_empty() => {
+            (named(&paths.grid_template), Some(Shape::Template))
+        }
+        _ => (path.to_owned(), None),
     }
 }

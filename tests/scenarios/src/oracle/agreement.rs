@@ -101,6 +101,11 @@ async fn grids(context: &Context, state: &CacheState) -> Result {
     for grid in state.grids.values() {
         ensure!(live.contains(&grid.name), "the group has no grid {}: {listed}", grid.name);
     }
+    for template in state.templates.values() {
+        let path = format!("/gridTemplate/{}", template.name);
+        let there = context.ask(&format!("{}-0", state.name), &path).await;
+        ensure!(there.is_ok(), "the group has no template {}", template.name);
+    }
     Ok(())
 }
 

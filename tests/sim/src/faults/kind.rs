@@ -144,6 +144,8 @@ pub enum FaultKind {
     },
     /// Somebody gave the group another password in the console.
     RotatePassword { password: String },
+    /// The group shows a grid in error until it is deleted.
+    BreakGrid { grid: String },
     /// Other answers to the open questions of the contract.
     Behave {
         #[serde(flatten)]
@@ -187,7 +189,7 @@ const fn fault(
     Description { fault, fields, meaning }
 }
 
-static CATALOGUE: [Description; 23] = [
+static CATALOGUE: [Description; 24] = [
     fault(
         "crash",
         &["when", "effect"],
@@ -230,6 +232,7 @@ static CATALOGUE: [Description; 23] = [
     fault("deny_auth", &[], "requests are answered with 401, whatever the password"),
     fault("split_view", &["omit"], "the member's own view of the group leaves out the member omit"),
     fault("forget", &["what"], "the member forgets at once its tasks (default), data, or group"),
+    fault("break_grid", &["grid"], "the grid is shown in error; once for each deletion of it"),
     fault("rotate_password", &["password"], "the group has another password, as from the console"),
     fault(
         "behave",

@@ -13,9 +13,10 @@ use super::peer::Phase;
 use super::route::{self, Call, Names, NoRoute};
 use super::store::{EntryKey, Payload};
 use super::tasks::{Running, Task, TaskStatus};
-use super::wire::Answer;
+use super::wire::{Answer, Content};
 use super::{ADMIN_PORT, DATA_PORT, Member, State};
 use crate::faults::FaultKind;
+use crate::profile::wire::{Shape, Wire};
 
 /// A task as it was asked for.
 #[derive(Clone, Debug, Default)]
@@ -80,7 +81,10 @@ impl Member {
             Ok((call, names)) if request.port == DATA_PORT => {
                 self.answer_data_call(call, &names, request).await
             }
-            Ok((call, names)) => self.answer_admin_call(call, &names, request).await,
+            Ok((call, names)) => {
+                let answer = self.answer_admin_call(call, &names, request).await;
+                outward(&profile.wire, call, answer)
+            }
             Err(NoRoute::Path) => {
                 Answer::error(404, format!("SRVE0190E: File not found: {}", request.path))
             }
@@ -283,6 +287,26 @@ impl Member {
             Err(error) => tracing::error!(%error, "the password was not rotated"),
         }
     }
+}
+
+/// The answer under the names that this release's profile gives.
+fn outward(wire: &Wire, call: Call, answer: Answer) -> Answer {
+    let shape = match call {
+        Call::ShowGroup => Some(Shape::Group),
+        Call::ListTasks | Call::TaskStatus => Some(Shape::Task),
+        Call::ListGrids | Call::ShowGrid => Some(Shape::Grid),
+        Call::ShowTemplate => Some(Shape::Template),
+        _ => None,
+    };
+    let content = match (answer.content, shape) {
+        (Content::Json(value), Some(shape)) => Content::Json(wire.outward(shape, value)),
+        (Content::Error(value), _) => {
+            let text = value["error"].as_str().map(|text| wire.error(text));
+            Content::Error(text.map_or(value, |text| json!({"error": text})))
+        }
+        (content, _) => content,
+    };
+    Answer { content, ..answer }
 }
 
 fn task_json(task: &Task, with_description: bool) -> Value {

@@ -89,6 +89,16 @@ pub(super) async fn serve(
     let body = to_bytes(body, LONGEST_BODY).await.map_err(|_| Dropped)?;
     let parsed = if port == ADMIN_PORT { serde_json::from_slice(&body).ok() } else { None };
     let parsed: Value = parsed.unwrap_or(Value::Null);
+    let profile = member.behaviour().profile;
+    let other_names = profile.wire != Default::default() && !parsed.is_null();
+    let (parsed, body) = if other_names {
+        let command = parsed["command"].as_str().and_then(|name| profile.command_key(name));
+        let parsed = profile.wire.request(command, parsed);
+        let body = Bytes::from(parsed.to_string().into_bytes());
+        (parsed, body)
+    } else {
+        (parsed, body)
+    };
     let request = Request {
         port,
         method: parts.method.as_str().to_owned(),

@@ -13,6 +13,7 @@ use super::database::{Grid, GridShape};
 use super::peer::{GroupChange, PeerError, Refusal};
 use super::tasks::{Ended, NewTask, Running};
 use super::wire::Answer;
+use crate::faults::{FaultKind, Occasion};
 
 /// The templates that every group has. A `Custom` grid needs one that was uploaded.
 const BUILT_IN: [&str; 3] = ["Simple", "Session", "DynaCache"];
@@ -133,7 +134,8 @@ impl Member {
     pub(super) fn list_grids(&self) -> Answer {
         let grids: Vec<Value> = self.read(|state| {
             let grids = state.view.database.grids.iter();
-            grids.map(|(name, grid)| json!({"gridName": name, "status": grid.status()})).collect()
+            grids.map(|(name, grid)| json!({"gridName": name, "status": self.shown_status(name, grid)}))
+                .collect()
         });
         Answer::json(200, Value::from(grids))
     }
@@ -141,9 +143,16 @@ impl Member {
     pub(super) fn show_grid(&self, name: &str) -> Answer {
         let shown = self.read(|state| {
             let grid = state.view.database.grids.get(name)?;
-            Some(grid.to_json(name))
+            let mut shown = grid.to_json(name);
+            shown["status"] = json!(self.shown_status(name, grid));
+            Some(shown)
         });
         shown.map_or_else(|| no_grid(name), |grid| Answer::json(200, grid))
+    }
+
+    /// The status as the group shows it.
+    fn shown_status(&self, name: &str, grid: &Grid) -> &'static str {
+        if self.has_fault(Occasion::default(), is_broken(name)) { "Error" } else { grid.status() }
     }
 
     /// Starts the creation of a grid, or refuses it.
@@ -285,6 +294,8 @@ impl Member {
             Work::Delete => {
                 running.until(length, "delete the grid").await?;
                 self.change_own_group(GroupChange::DeleteGrid { name: grid }).await?;
+                // The next grid of this name is another one.
+                self.fault(Occasion::default(), is_broken(name));
                 Ok("grid_deleted")
             }
         }
@@ -316,6 +327,10 @@ impl Member {
         let parameters = BTreeMap::from([("gridName".to_owned(), json!(name))]);
         self.record_effect(&running.command, effect, parameters);
     }
+}
+
+fn is_broken(name: &str) -> impl Fn(&FaultKind) -> bool {
+    move |kind| matches!(kind, FaultKind::BreakGrid { grid } if grid == name)
 }
 
 fn no_grid(name: &str) -> Answer {
