@@ -1,6 +1,7 @@
 //! What Kubernetes does around a cache: evictions, autoscalers, schedulers, monitoring.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use k8s_openapi::api::core::v1::{Pod, Service};
@@ -13,6 +14,9 @@ use super::bootstrap::MINUTE;
 use super::scale::until;
 use crate::context::{Context, Kind, Seen};
 use crate::{Result, Scenario};
+
+/// How long an eviction is asked for.
+const PATIENCE: Duration = Duration::from_millis(700);
 
 pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
@@ -39,14 +43,25 @@ async fn allows(c: &Context, evictions: u32) -> Result {
     .map(drop)
 }
 
-/// Fails unless the API server refuses to evict the pod because of the budget.
+/// Fails unless the API server refuses to evict the pod because of the budget. A client asks again
+/// and again when it is told to come later, so it is not waited for.
 async fn is_protected(c: &Context, pod: &str) -> Result {
+    c.wait_for(Kind::Budget, "c", "no disruption allowed", MINUTE, |budget| {
+        budget["status"]["observedGeneration"] == budget["metadata"]["generation"]
+            && budget["status"]["disruptionsAllowed"] == 0
+    })
+    .await?;
     let api: Api<Pod> = Api::namespaced(c.client(), &c.namespace);
-    match api.evict(pod, &EvictParams::default()).await {
-        Err(kube::Error::Api(status)) if status.code == 429 => Ok(()),
-        Err(error) => Err(error.into()),
-        Ok(_) => anyhow::bail!("{pod} was evicted in the middle of an operation"),
+    let params = EvictParams::default();
+    match tokio::time::timeout(PATIENCE, api.evict(pod, &params)).await {
+        Err(_) => {}
+        Ok(Err(kube::Error::Api(status))) if status.code == 429 => {}
+        Ok(Err(error)) => return Err(error.into()),
+        Ok(Ok(_)) => anyhow::bail!("{pod} was evicted in the middle of an operation"),
     }
+    let stays = c.get(Kind::Pod, pod).await?["metadata"]["deletionTimestamp"].is_null();
+    ensure!(stays, "{pod} is going in the middle of an operation");
+    Ok(())
 }
 
 async fn evictions(c: &Context) -> Result {
