@@ -372,3 +372,6 @@ fn task_of(inputs: Inputs<'_>, open: &OpenStep, through: &Survivor) -> Option<Ta
     let tasks = inputs.seen.reports.get(&through.ordinal)?.read_tasks()?;
     tasks.iter().find(|task| task.id == id).map(|task| task.status.clone())
 }
+
+#[cfg(test)]
+mod tests;

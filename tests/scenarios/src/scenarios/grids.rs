@@ -28,6 +28,12 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         Scenario::new("grids::a_grid_in_a_group_that_scales_keeps_its_data", |c| {
             Box::pin(data_survives(c))
         }),
+        Scenario::new("grids::a_grid_in_error_is_made_again", |c| Box::pin(recovered(c))),
+        Scenario::new("grids::a_grid_that_stays_in_error_asks_for_a_person", |c| {
+            Box::pin(never_recovered(c))
+        }),
+        Scenario::new("grids::a_grid_is_made_while_its_cache_scales", |c| Box::pin(scaling(c))),
+        Scenario::new("grids::every_field_reaches_the_group", |c| Box::pin(all_fields(c))),
         Scenario::new("credentials::plain_ones_are_copied_and_warned_of", |c| Box::pin(plain(c))),
         Scenario::new("credentials::a_missing_secret_is_waited_for", |c| {
             Box::pin(missing_secret(c))
@@ -209,6 +215,78 @@ async fn data_survives(c: &Context) -> Result {
     for number in 0..12 {
         let found = c.load("c-0", "g", &format!("k{number}")).await?;
         ensure!(found == Some(format!("v{number}")), "k{number} is {found:?}");
+    }
+    Ok(())
+}
+
+/// Twice in error, so that the wait between is gone through.
+async fn recovered(c: &Context) -> Result {
+    with_cache(c, 1).await?;
+    c.create_grid("g", json!({})).await?;
+    c.grid_online("g", CHANGE).await?;
+    c.fault("c-0", json!({"fault": "break_grid", "grid": "g", "count": 2})).await?;
+    c.wait_condition(Kind::Grid, "g", ("Degraded", "True", "RecoveringGrid"), CHANGE).await?;
+    c.wait("two recoveries", 2 * CHANGE, async || {
+        let deleted = c.count("grid_deleted", "")?;
+        Ok(Seen::when(deleted == 2, || format!("{deleted} deletions")))
+    })
+    .await?;
+    c.grid_online("g", CHANGE).await?;
+    ensure!(c.count("grid_create_started", "")? == 3, "not created again each time");
+    let recoveries = c.records()?.into_iter().filter(|record| {
+        matches!(&record.event, xsld_journal::event::Event::OperationBegun { kind, cause, .. }
+            if kind.name() == "grid_recover" && cause.reason.contains("in error"))
+    });
+    ensure!(recoveries.count() == 1, "no operation with a reason of its own");
+    Ok(())
+}
+
+async fn never_recovered(c: &Context) -> Result {
+    with_cache(c, 1).await?;
+    c.create_grid("g", json!({})).await?;
+    c.grid_online("g", CHANGE).await?;
+    c.fault("c-0", json!({"fault": "break_grid", "grid": "g"})).await?;
+    let asks = |grid: &Value| is_true(grid, "NeedsAttention", None);
+    c.wait_for(Kind::Grid, "g", "a person", 5 * CHANGE, asks).await?;
+    // Members still come and go.
+    c.resize("c", 2).await?;
+    c.ready("c", 2, 2 * CHANGE).await?;
+    // Another wish is a new beginning.
+    c.clear_faults("c-0").await?;
+    c.patch(Kind::Grid, "g", json!({"spec": {"timeToLive": 120}})).await?;
+    c.grid_online("g", CHANGE).await
+}
+
+async fn scaling(c: &Context) -> Result {
+    with_cache(c, 1).await?;
+    c.resize("c", 2).await?;
+    c.wait("the join to begin", CHANGE, async || {
+        let joins = c.count("join_started", "c-1")?;
+        Ok(Seen::when(joins == 1, || format!("{joins} joins")))
+    })
+    .await?;
+    c.create_grid("g", json!({})).await?;
+    let put_off = ("Deferred", "True", "Deferred");
+    c.wait_condition(Kind::Grid, "g", put_off, CHANGE).await?;
+    c.ready("c", 2, 2 * CHANGE).await?;
+    c.grid_online("g", CHANGE).await
+}
+
+async fn all_fields(c: &Context) -> Result {
+    with_cache(c, 1).await?;
+    let fields = json!({
+        "description": "orders", "gridType": "Session", "templateName": "Session",
+        "groupName": "developers", "ownerName": "ada", "useAuthentication": true,
+        "useAuthorization": true, "useCapLRUEvictor": true, "gridCapacity": 100,
+        "transactionTimeout": 31, "lockTimeout": 16, "timeToLive": 60, "numPartition": 37,
+        "numSyncReplicas": 0, "numAsyncReplicas": 2,
+    });
+    c.create_grid("g", fields.clone()).await?;
+    c.grid_online("g", CHANGE).await?;
+    let told = live(c, "g").await?;
+    for (field, value) in fields.as_object().into_iter().flatten() {
+        let wanted = if value.is_number() { json!(value.to_string()) } else { value.clone() };
+        ensure!(told[field] == wanted, "{field} is {} in the group, not {value}", told[field]);
     }
     Ok(())
 }

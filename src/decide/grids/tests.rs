@@ -1,0 +1,124 @@
+//! A grid in error, and what it waits for.
+
+use std::time::Duration;
+
+use super::*;
+use crate::decide::testing::World;
+
+const UID: &str = "grid-uid";
+
+fn view(status: GridStatus) -> GridView {
+    GridView { name: "g".into(), status, fields: BTreeMap::new() }
+}
+
+fn show(world: &mut World, status: Option<GridStatus>) {
+    let grids = status.map(|status| ("g".to_owned(), view(status)));
+    world.seen.grids = Some(Answer::Known(grids.into_iter().collect()));
+}
+
+/// A grid of ours that the group shows with this status.
+fn world(status: GridStatus) -> World {
+    let mut world = World::group(2);
+    world.wanted.grids.insert(
+        UID.into(),
+        WantedGrid {
+            name: "g".into(),
+            generation: 1,
+            fields: BTreeMap::new(),
+            digest: "d".into(),
+            template: None,
+            correct_drift: true,
+            deleting: false,
+            delete_grid: true,
+        },
+    );
+    let (grid_uid, name, digest) = (UID.into(), "g".into(), "d".into());
+    world.apply(Event::GridAdopted { grid_uid, name, digest });
+    show(&mut world, Some(status));
+    world
+}
+
+fn done_again(world: &mut World) {
+    let Decision::Run { step: delete, .. } = world.settled() else { panic!() };
+    assert!(matches!(delete, Step::DeleteGrid { .. }));
+    world.run_and_succeed(delete);
+    show(world, None);
+    let Decision::Run { step: create, .. } = world.settled() else { panic!() };
+    assert!(matches!(create, Step::CreateGrid { .. }));
+    world.run_and_succeed(create);
+    world.watch.unsettle();
+}
+
+fn begun(world: &mut World) -> Cause {
+    let decision = world.settled();
+    let Decision::Begin { kind, goal, cause } = decision else { panic!("{decision:?}") };
+    assert_eq!(kind, OperationKind::GridRecover);
+    world.apply(Event::OperationBegun { kind, goal, cause: cause.clone() });
+    cause
+}
+
+#[test]
+fn a_grid_in_error_is_made_again_once_the_error_stays() {
+    let mut world = world(GridStatus::Error);
+    world.observe();
+    assert_eq!(world.decide(), Decision::Rest, "an error that passes by itself is none");
+    assert!(begun(&mut world).reason.contains("in error"));
+    done_again(&mut world);
+    show(&mut world, Some(GridStatus::Created));
+    assert!(matches!(world.settled(), Decision::Wait(_)), "it is not placed yet");
+    show(&mut world, Some(GridStatus::Online));
+    assert_eq!(
+        world.settled(),
+        Decision::Record(vec![Event::OperationEnded { end: End::Succeeded }])
+    );
+}
+
+#[test]
+fn each_recovery_waits_twice_as_long_and_the_last_one_asks_for_a_person() {
+    let mut world = world(GridStatus::Error);
+    begun(&mut world);
+    done_again(&mut world);
+    for rounds in 1..RECOVERIES_MAX {
+        show(&mut world, Some(GridStatus::Error));
+        let wait = world.times.settle * 2_u32.pow(rounds);
+        world.watch.unsettle();
+        let early = world.after(wait - Duration::from_secs(1));
+        assert!(matches!(early, Decision::Wait(_)), "{early:?}");
+        world.watch.unsettle();
+        let due = world.after(wait);
+        let Decision::Run { step, .. } = due else { panic!("{due:?}") };
+        world.run_and_succeed(step);
+        show(&mut world, None);
+        let Decision::Run { step, .. } = world.settled() else { panic!() };
+        world.run_and_succeed(step);
+    }
+    show(&mut world, Some(GridStatus::Error));
+    let Decision::Record(events) = world.settled() else { panic!() };
+    let [Event::OperationEnded { end: End::Failed { reason } }] = events.as_slice() else {
+        panic!("{events:?}")
+    };
+    assert!(reason.contains("still in error"), "{reason}");
+    world.apply(events[0].clone());
+    assert_eq!(world.settled(), Decision::Rest, "a person is asked, and nothing is tried");
+    world.wanted.grids.get_mut(UID).unwrap().digest = "d2".into();
+    begun(&mut world);
+}
+
+#[test]
+fn a_recovery_that_waits_lets_members_come_first() {
+    let mut world = world(GridStatus::Error);
+    begun(&mut world);
+    done_again(&mut world);
+    show(&mut world, Some(GridStatus::Created));
+    world.wanted.size = 3;
+    let Decision::Record(events) = world.settled() else { panic!() };
+    assert!(matches!(&events[0], Event::OperationEnded { end: End::Superseded { .. } }));
+}
+
+#[test]
+fn a_grid_that_is_not_ours_yet_is_not_deleted() {
+    let mut world = world(GridStatus::Error);
+    world.state.grids.clear();
+    let Decision::Record(events) = world.settled() else { panic!() };
+    assert_eq!(events[0].name(), "grid_adopted");
+}
