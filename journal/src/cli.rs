@@ -1,7 +1,7 @@
 //! The commands that inspect a journal: `xsld-operator journal ...`.
 //!
 //! They read the audit file and nothing else: never a live sled, no lock, and no write but of the
-//! new files of `export` and `import`. So they work while the operator runs, on a stopped one's
+//! new files of `export` and `import` (and `compact`, which needs a stopped operator). So they work while the operator runs, on a stopped one's
 //! directory, on a copy and on an export, and they say first, on stderr, what they read. Data goes
 //! to stdout, everything else to stderr.
 //!
@@ -22,9 +22,11 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use crate::audit::{ExportError, Unreadable};
 use crate::event::OperationId;
+use crate::store::OpenError;
 
 mod attempts;
 mod check;
+mod compact;
 mod describe;
 mod diff;
 mod export;
@@ -169,6 +171,14 @@ Examples:
 Examples:
   xsld-operator journal import incident.jsonl.gz ./journal")]
     Import(export::Import),
+    /// Makes the copy of the journal that queries are served from anew, as small as its records.
+    #[command(after_help = "\
+Only while no operator runs on the directory. The audit file is not touched, and the former copy
+is kept; older ones are deleted.
+
+Examples:
+  xsld-operator journal compact --destructive --journal-dir /var/lib/xsld")]
+    Compact(compact::Compact),
     /// Checks that the journal is whole, unaltered and legal.
     #[command(after_help = "\
 Without --anchor the journal is compared with itself only: a journal that lost its last records
@@ -216,6 +226,9 @@ enum Error {
         /// Why.
         source: io::Error,
     },
+    /// The journal could not be compacted.
+    #[error("nothing was compacted: {0}")]
+    Compact(Box<OpenError>),
     /// Nothing fits what was asked for.
     #[error("{0}")]
     NotFound(String),
@@ -289,6 +302,10 @@ fn dispatch(cli: &Cli, output: &mut Output<'_>) -> Result<(), Error> {
         import.run(output)?;
         return output.flush();
     }
+    if let Command::Compact(compact) = &cli.command {
+        compact.run(cli.journal_dir.as_deref().ok_or(Error::NoDirectory)?, output)?;
+        return output.flush();
+    }
     let source = Source::open(cli.journal_dir.clone().ok_or(Error::NoDirectory)?, output)?;
     match &cli.command {
         Command::Log(log) => log.run(&source, output),
@@ -301,8 +318,8 @@ fn dispatch(cli: &Cli, output: &mut Output<'_>) -> Result<(), Error> {
         Command::Replay(replay) => replay.run(&source, output),
         Command::Stats(stats) => stats.run(&source, output),
         Command::Export(export) => export.run(&source, output),
-        // Carried out above: it makes the journal that it is about.
-        Command::Import(_) => Ok(()),
+        // Carried out above: they read no journal.
+        Command::Import(_) | Command::Compact(_) => Ok(()),
     }?;
     output.flush()
 }

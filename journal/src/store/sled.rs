@@ -30,12 +30,14 @@ use crate::event::Text;
 use crate::record::{Record, StreamId};
 use crate::state::{CacheState, LogState};
 
+mod compact;
 mod generation;
 mod heal;
 mod lock;
 mod mend;
 mod open;
 
+pub use compact::{Compacted, compact};
 use generation::Generation;
 use lock::Lock;
 pub use open::{Healed, OpenError, OpenReport};

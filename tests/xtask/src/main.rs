@@ -3,8 +3,9 @@
 //! Everything that a developer or a build server does is one command of this program, so that
 //! both do the same. Reading order: [`suite`] (the stages), [`live`] (a command with its output
 //! shown as it comes), [`count`] (what that output says), [`report`] (the summary), [`generate`],
-//! [`ship`], [`cargo`].
+//! [`ship`], [`bench`], [`cargo`].
 
+mod bench;
 mod cargo;
 mod count;
 mod generate;
@@ -37,6 +38,8 @@ enum Command {
     Test(suite::Options),
     /// Builds the real Kubernetes control plane that the tests run on, once for each version.
     ControlPlane,
+    /// Measures what is fast on purpose.
+    Bench(bench::Options),
 }
 
 fn main() -> ExitCode {
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Command::Generate(options) => generate::run(&options),
         Command::Test(options) => suite::run(&options),
         Command::ControlPlane => suite::control_plane(),
+        Command::Bench(options) => bench::run(&options),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

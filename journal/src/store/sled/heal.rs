@@ -206,18 +206,18 @@ fn sled_error(path: &Path, error: Error) -> OpenError {
 /// making of a generation and its naming leaves such a newest one; it is a prefix.
 pub(super) fn current(dir: &Path) -> io::Result<Option<String>> {
     if let Some(number) = named(dir)? {
-        let name = format!("{GENERATION_PREFIX}{number}");
+        let name = generation_name(number);
         if dir.join(&name).is_dir() {
             return Ok(Some(name));
         }
     }
     let newest = generations(dir)?.into_iter().max();
-    Ok(newest.map(|number| format!("{GENERATION_PREFIX}{number}")))
+    Ok(newest.map(generation_name))
 }
 
 fn next_generation(dir: &Path) -> io::Result<String> {
     let newest = generations(dir)?.into_iter().chain(named(dir)?).max().unwrap_or(0);
-    Ok(format!("{GENERATION_PREFIX}{}", newest + 1))
+    Ok(generation_name(newest + 1))
 }
 
 /// The number of the generation that `CURRENT` names; none when there is no such file, or nothing
@@ -230,7 +230,7 @@ fn named(dir: &Path) -> io::Result<Option<u64>> {
     }
 }
 
-fn generations(dir: &Path) -> io::Result<Vec<u64>> {
+pub(super) fn generations(dir: &Path) -> io::Result<Vec<u64>> {
     let mut numbers = Vec::new();
     for entry in std::fs::read_dir(dir)? {
         let entry = entry?;
@@ -240,6 +240,10 @@ fn generations(dir: &Path) -> io::Result<Vec<u64>> {
         }
     }
     Ok(numbers)
+}
+
+pub(super) fn generation_name(number: u64) -> String {
+    format!("{GENERATION_PREFIX}{number}")
 }
 
 fn generation_number(name: &str) -> Option<u64> {

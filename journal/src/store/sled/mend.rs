@@ -139,7 +139,7 @@ fn merge(
         if hashes.len() > 1 {
             return Err(OpenError::Forked { seq });
         }
-        let next = fitting.iter().position(|entry| fits(&entry));
+        let next = fitting.iter().position(fits);
         let Some((index, entry)) = next.and_then(|at| fitting.get(at).map(|entry| (at, *entry)))
         else {
             return Ok((merged, from_sled));

@@ -289,7 +289,7 @@ pub(super) fn open(options: &OpenOptions) -> Result<Opened, OpenError> {
 }
 
 /// Reads both copies as they are.
-fn read(options: &OpenOptions) -> Result<(Loaded, Found), OpenError> {
+pub(super) fn read(options: &OpenOptions) -> Result<(Loaded, Found), OpenError> {
     let loaded = audit::load(&options.dir, options.journal_id)?;
     let found = heal::inspect(&options.dir, &loaded)?;
     Ok((loaded, found))

@@ -241,3 +241,37 @@ fn a_full_segment_is_sealed_and_mended_like_the_others() {
         panic!("{report:?}");
     };
 }
+
+#[test]
+fn compaction_makes_a_new_generation_and_keeps_the_former_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let records = long(dir.path());
+    let journal = dir.path().join("journal");
+    let names = || {
+        let mut found: Vec<_> = std::fs::read_dir(&journal)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .filter(|name| name.starts_with("gen-"))
+            .collect();
+        found.sort();
+        found
+    };
+    let first = compact(&journal).unwrap();
+    assert_eq!((first.generation.as_str(), first.records, first.deleted.len()), ("gen-2", 200, 0));
+    assert_eq!(names(), ["gen-1", "gen-2"]);
+    let second = compact(&journal).unwrap();
+    assert_eq!((second.generation.as_str(), second.deleted), ("gen-3", vec!["gen-1".to_owned()]));
+    assert_eq!(names(), ["gen-2", "gen-3"]);
+    let (store, report) = open_ok(dir.path());
+    assert_eq!((store.scan(1).unwrap(), report.healed.len()), (records.clone(), 0));
+    let refused = compact(&journal).unwrap_err();
+    assert!(matches!(refused, OpenError::Locked { .. }), "{refused}");
+    drop(store);
+    // It died while it filled the next one: the one in use is whole, the rest goes next time.
+    drop(Generation::open(&journal.join("gen-4")).unwrap());
+    let (store, report) = open_ok(dir.path());
+    assert_eq!((store.scan(1).unwrap(), report.healed.len()), (records, 0));
+    drop(store);
+    assert_eq!(compact(&journal).unwrap().generation, "gen-5");
+    assert_eq!(names(), ["gen-3", "gen-5"]);
+}
