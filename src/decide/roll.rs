@@ -126,8 +126,11 @@ pub(crate) fn waits(inputs: Inputs<'_>) -> Option<Waiting> {
 /// What the time of a member's return is counted by: another value begins it anew.
 pub(crate) fn marker(state: &CacheState) -> Option<(u64, usize)> {
     let operation = state.operation.as_ref()?;
+    // A deletion that was only intended is none yet: what it was decided by still counts.
+    let step = operation.step.as_ref().map(|open| &open.step);
+    let open = matches!(step, Some(Step::RollMember { .. }));
     let rolls = operation.kind == OperationKind::ImageRoll;
-    rolls.then(|| (operation.begun_seq, rolls_of(operation)))
+    rolls.then(|| (operation.begun_seq, rolls_of(operation).saturating_sub(usize::from(open))))
 }
 
 /// The effect is done when no pod with that UID exists.

@@ -377,6 +377,25 @@ fn a_roll_in_doubt_is_done_when_no_pod_has_that_uid() {
 }
 
 #[test]
+fn what_was_decided_by_the_deadline_holds_once_the_intent_is_durable() {
+    let mut world = group(3);
+    world.wanted.rollout.rollback = true;
+    world.want("d2");
+    world.up_to("roll c-2 to d2");
+    world.take_effect();
+    world.breaks(2, None);
+    let decision = world.after(world.wanted.rollout.deadline);
+    world.follow(decision);
+    world.take_effect();
+    let decision = world.settled();
+    let before = world.state.clone();
+    world.follow(decision.clone());
+    world.observe();
+    world.state = before;
+    assert_eq!(world.decide(), decision);
+}
+
+#[test]
 fn a_template_that_only_the_operator_makes_otherwise_waits_for_consent() {
     let mut world = group(2);
     world.want("d2");

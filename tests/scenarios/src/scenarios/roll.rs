@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use xsld_journal::event::{Event, OperationKind, Step};
 
 use super::bootstrap::MINUTE;
-use crate::context::records::Intent;
+use crate::context::records::{Intent, outcome};
 use crate::context::{Context, IMAGE, Kind, Seen};
 use crate::kill::{Kill, Moment};
 use crate::{Result, Scenario};
@@ -113,11 +113,15 @@ async fn uids(c: &Context) -> Result<BTreeMap<String, Value>> {
     Ok(pods.into_iter().map(|(name, pod)| (name, pod["metadata"]["uid"].clone())).collect())
 }
 
-/// The members that were rolled, in order, as the journal has it.
+/// The members whose pods were deleted, in order, as the journal has it.
 fn order(c: &Context) -> Result<Vec<String>> {
-    let intents = c.records()?.iter().filter_map(Intent::of).collect::<Vec<_>>();
+    let records = c.records()?;
+    let intents = records.iter().filter_map(Intent::of).collect::<Vec<_>>();
+    let ends: BTreeMap<_, _> = records.iter().filter_map(outcome).collect();
     let member = |intent: Intent| match intent.step {
-        Step::RollMember { member, .. } => Some(member.name),
+        Step::RollMember { member, .. } => {
+            (ends.get(&intent.key) != Some(&"step_not_sent")).then_some(member.name)
+        }
         _ => None,
     };
     Ok(intents.into_iter().filter_map(member).collect())
