@@ -4,8 +4,8 @@
 //! one thing, record its intent, do it, record its outcome, project the status. See
 //! [`pass::reconcile`], which is all of it on one screen.
 
-pub mod grids;
 pub mod credentials;
+pub mod grids;
 pub mod monitor;
 pub mod objects;
 pub mod pass;
@@ -37,8 +37,8 @@ use crate::crd::{DataGrid, GridTemplate, XsldCache};
 use crate::decide::watch::Watch;
 use crate::ids::Ids;
 use crate::lease::Leadership;
-use crate::observe::keyring::Keyring;
 use crate::metrics::{ErrorLabels, Metrics, StepLabels};
+use crate::observe::keyring::Keyring;
 use crate::recover::anchor::{self, Anchor, AnchorKeeper};
 use crate::telemetry::chain;
 use crate::times::Times;

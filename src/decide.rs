@@ -13,8 +13,8 @@ pub mod news;
 pub mod replication;
 pub mod roll;
 pub mod steps;
-pub mod templates;
 pub mod storage;
+pub mod templates;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

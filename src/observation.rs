@@ -200,10 +200,7 @@ impl Observation {
                 .collect(),
             grids: match &self.grids {
                 Some(Answer::Known(grids)) => Some(
-                    grids
-                        .values()
-                        .map(|grid| (grid.name.clone(), stable_grid(grid)))
-                        .collect(),
+                    grids.values().map(|grid| (grid.name.clone(), stable_grid(grid))).collect(),
                 ),
                 _ => None,
             },

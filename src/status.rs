@@ -26,7 +26,8 @@ use xsld_journal::state::CacheState;
 use xsld_journal::store::StreamHead;
 
 use crate::crd::{
-    ConditionReason, DataGrid, DataGridStatus, GridTemplate, GridTemplateStatus, ImageStatus, XsldCache, XsldCacheStatus,
+    ConditionReason, DataGrid, DataGridStatus, GridTemplate, GridTemplateStatus, ImageStatus,
+    XsldCache, XsldCacheStatus,
 };
 use crate::decide::{Decision, Waiting, WantedGrid};
 use crate::observation::Observation;
@@ -203,9 +204,7 @@ fn image(inputs: &CacheInputs<'_>) -> Option<ImageStatus> {
             .filter(|_| committed == inputs.wanted_template);
         let updated = seen.pods.values().filter(|pod| match revision {
             Some(revision) => pod.revision.as_deref() == Some(revision),
-            None => {
-                pod.template.is_some() && pod.template.as_deref() == inputs.wanted_template
-            }
+            None => pod.template.is_some() && pod.template.as_deref() == inputs.wanted_template,
         });
         facts::number(updated.count())
     };

@@ -50,11 +50,7 @@ impl World {
             deleting: false,
             template: ("d1".into(), Text::Inline("{}".into())),
             may_roll: false,
-            rollout: Rollout {
-                partition: 0,
-                deadline: Duration::from_secs(1800),
-                rollback: false,
-            },
+            rollout: Rollout { partition: 0, deadline: Duration::from_secs(1800), rollback: false },
             replicate: true,
             primary_grace: Duration::from_secs(600),
             storage: String::new(),
