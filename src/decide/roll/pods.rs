@@ -9,16 +9,14 @@ use crate::decide::{Inputs, Waiting};
 use crate::observation::PodFacts;
 use crate::xsld::view::{Answer, GridStatus};
 
-/// What Kubernetes says of a pod that its template keeps from starting.
-const HOPELESS: [&str; 9] = [
+/// What Kubernetes says of a pod that its template keeps from starting; and that it backs off.
+const HOPELESS: [&str; 7] = [
     "ErrImagePull",
-    "ImagePullBackOff",
     "ErrImageNeverPull",
     "InvalidImageName",
     "CreateContainerConfigError",
     "CreateContainerError",
     "RunContainerError",
-    "CrashLoopBackOff",
     "Unschedulable",
 ];
 
@@ -225,5 +223,6 @@ fn is_down(pod: &PodFacts) -> bool {
 
 /// Whether its template keeps a pod from starting.
 fn is_hopeless(pod: &PodFacts) -> bool {
-    is_down(pod) && pod.waiting.as_deref().is_some_and(|reason| HOPELESS.contains(&reason))
+    let hopeless = |reason: &str| HOPELESS.contains(&reason) || reason.ends_with("BackOff");
+    is_down(pod) && pod.waiting.as_deref().is_some_and(hopeless)
 }

@@ -237,14 +237,15 @@ async fn containers(c: &Context) -> Result<Vec<String>> {
         .collect())
 }
 
-/// Neither image nor pod settings are rolled out by this release: that they wait is told, and
-/// nothing restarts.
+/// While the cache is paused another image is not rolled out: that it waits is told, and nothing
+/// restarts.
 async fn changed_pod(c: &Context) -> Result {
     c.create("c", 2).await?;
     c.ready("c", 2, 2 * MINUTE).await?;
     let before = containers(c).await?;
-    c.patch(Kind::Cache, "c", json!({"spec": {"image": "ibmcom/xsld:8614"}})).await?;
-    let waits = ("Deferred", "True", "RequiresUpdate");
+    let change = json!({"spec": {"image": "ibmcom/xsld:8614", "paused": true}});
+    c.patch(Kind::Cache, "c", change).await?;
+    let waits = ("Deferred", "True", "Paused");
     let cache = c.wait_condition(Kind::Cache, "c", waits, MINUTE).await?;
     ensure!(
         cache["status"]["image"]["current"] == "ibmcom/xsld:8613",
@@ -268,7 +269,8 @@ async fn changed_pod(c: &Context) -> Result {
     let first = c.get(Kind::Pod, "c-0").await?;
     let container = first["status"]["containerStatuses"][0]["containerID"].to_string();
     ensure!(before.contains(&container), "c-0 was restarted");
-    c.patch(Kind::Cache, "c", json!({"spec": {"image": "ibmcom/xsld:8613"}})).await?;
+    let change = json!({"spec": {"image": "ibmcom/xsld:8613", "paused": false}});
+    c.patch(Kind::Cache, "c", change).await?;
     c.ready("c", 2, CHANGE).await
 }
 
