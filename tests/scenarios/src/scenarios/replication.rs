@@ -118,13 +118,19 @@ async fn one_primary(c: &Context, story: impl Future<Output = Result>) -> Result
     }
 }
 
+fn is_ready(pod: &Value) -> bool {
+    crate::context::is_true(pod, "Ready", None)
+}
+
+/// Who says of itself that it is the primary of a group of several.
 async fn primaries(c: &Context) -> Vec<String> {
     let mut found = Vec::new();
     for name in ["c-0", "c-1", "c-2"] {
         let Ok(group) = c.ask(name, "/cacheMemberGroup").await else { continue };
         let members = group["members"].as_array().into_iter().flatten();
         let mut own = members.filter(|member| member["memberName"] == name);
-        if group["stale"] != true && own.any(|member| member["isPrimary"] == true) {
+        let several = group["members"].as_array().is_some_and(|members| members.len() > 1);
+        if several && group["stale"] != true && own.any(|member| member["isPrimary"] == true) {
             found.push(name.to_owned());
         }
     }
@@ -147,7 +153,7 @@ async fn off(c: &Context) -> Result {
     c.create_with("c", 2, json!({"replication": {"mode": "Off"}})).await?;
     c.ready("c", 2, 2 * MINUTE).await?;
     // The grid is made well after a set-up would have begun.
-    c.create_grid("g", json!({"cache": "c"})).await?;
+    c.create_grid("g", json!({})).await?;
     c.grid_online("g", MINUTE).await?;
     let off = ("ReplicationReady", "False", "ReplicationOff");
     c.wait_condition(Kind::Cache, "c", off, MINUTE).await?;
@@ -174,9 +180,13 @@ async fn back_in_time(c: &Context) -> Result {
     create(c, 3, LONG).await?;
     roles(c, 3, "c-0", "c-1").await?;
     one_primary(c, async {
+        let former = c.get(Kind::Pod, "c-0").await?["metadata"]["uid"].clone();
         c.delete(Kind::Pod, "c-0").await?;
-        c.ready("c", 3, CHANGE).await?;
-        roles(c, 3, "c-0", "c-1").await
+        let made_anew =
+            |pod: &Value| !pod.is_null() && pod["metadata"]["uid"] != former && is_ready(pod);
+        c.wait_for(Kind::Pod, "c-0", "made anew", CHANGE, made_anew).await?;
+        roles(c, 3, "c-0", "c-1").await?;
+        c.ready("c", 3, CHANGE).await
     })
     .await?;
     ensure!(c.count("promotion_started", "")? == 0, "the replica was promoted");
@@ -187,7 +197,7 @@ async fn back_in_time(c: &Context) -> Result {
 async fn replaced(c: &Context) -> Result {
     create(c, 3, SHORT).await?;
     roles(c, 3, "c-0", "c-1").await?;
-    c.create_grid("g", json!({"cache": "c"})).await?;
+    c.create_grid("g", json!({})).await?;
     c.grid_online("g", MINUTE).await?;
     c.store("c-2", "g", "key", "value").await?;
     one_primary(c, async {
@@ -231,8 +241,14 @@ async fn node_stopped(c: &Context) -> Result {
     let node = object["spec"]["nodeName"].as_str().context("c-0 has no Node")?.to_owned();
     set_node(c, &node, false).await?;
     let switched = promoted(c, "c-1").await;
+    let evicted = c
+        .wait_for(Kind::Pod, "c-0", "being evicted", MINUTE, |pod| {
+            !pod["metadata"]["deletionTimestamp"].is_null()
+        })
+        .await;
     set_node(c, &node, true).await?;
     switched?;
+    evicted?;
     c.ready("c", 2, 2 * CHANGE).await?;
     roles(c, 2, "c-1", "c-0").await
 }
