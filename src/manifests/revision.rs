@@ -39,7 +39,7 @@ pub fn template_digest(template: &PodTemplateSpec) -> String {
 /// Writes both digests into the template's annotations.
 pub(super) fn sign(template: &mut PodTemplateSpec, cache: &ValidCache, identity: &Identity) {
     let spec = spec_digest(cache, identity);
-    let mut note = |template: &mut PodTemplateSpec, name: &str, digest: String| {
+    let note = |template: &mut PodTemplateSpec, name: &str, digest: String| {
         let metadata = template.metadata.get_or_insert_default();
         let annotations = metadata.annotations.get_or_insert_default();
         annotations.insert(name.to_owned(), digest);
