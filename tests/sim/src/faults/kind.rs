@@ -371,6 +371,7 @@ mod tests {
                 ("code", json!(500)),
                 ("omit", json!("c-1")),
                 ("password", json!("Other1234!")),
+                ("grid", json!("g")),
             ] {
                 if description.fields.contains(&name) {
                     fault[name] = value;
