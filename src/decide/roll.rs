@@ -17,7 +17,7 @@ use xsld_journal::state::{CacheState, Operation, Template};
 
 use self::pods::Pods;
 use super::steps::{Standing, again, done};
-use super::{ATTEMPTS_MAX, Decision, Inputs, Waiting, evidence, membership, views};
+use super::{ATTEMPTS_MAX, Decision, Inputs, Waiting, evidence, membership, replication, views};
 use crate::crd::conditions::ConditionReason as Reason;
 
 /// How a spec wants its members to be rolled.
@@ -79,8 +79,8 @@ pub(super) fn before_pause(inputs: Inputs<'_>) -> Option<Decision> {
 
 /// What is to be done before the primary's pod is deleted; none when nothing is. Where the
 /// configuration database has a replica, this is where the role of the primary moves to it.
-pub(super) fn before_primary(_inputs: Inputs<'_>) -> Option<Decision> {
-    None
+fn before_primary(inputs: Inputs<'_>, ordinal: u32) -> Option<Decision> {
+    replication::move_primary_away(inputs, ordinal)
 }
 
 /// Why a pod template that differs from the committed one is not being rolled out; none when it is
@@ -381,7 +381,7 @@ impl<'a> Plan<'a> {
             return Decision::wait(Reason::RollingImage, message);
         }
         let is_primary = views::primary(inputs.seen, inputs.state) == Some(ordinal);
-        let first = if is_primary { before_primary(inputs) } else { None };
+        let first = if is_primary { before_primary(inputs, ordinal) } else { None };
         first.unwrap_or_else(|| self.roll(operation, ordinal))
     }
 

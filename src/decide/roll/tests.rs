@@ -121,6 +121,7 @@ impl World {
 fn group(size: u32) -> World {
     let mut world = World::group(size);
     world.seen.grids = Some(Answer::Known([].into()));
+    world.wanted.replicate = false;
     for (ordinal, member) in &mut world.state.members {
         member.catalog = *ordinal < 2;
     }
@@ -146,6 +147,25 @@ fn members_are_rolled_one_at_a_time_and_the_primary_last() {
         ]
     );
     assert_eq!(world.state.former, None);
+}
+
+#[test]
+fn the_primarys_role_moves_to_the_replica_before_its_pod_goes() {
+    let mut world = group(2);
+    world.want("d2");
+    world.up_to("roll c-1 to d2");
+    world.take_effect();
+    for report in world.seen.reports.values_mut() {
+        for answer in [Some(&mut report.group), report.group_again.as_mut()].into_iter().flatten() {
+            let Answer::Known(view) = answer else { panic!("no view") };
+            for member in &mut view.members {
+                let first = member.name == "c-0";
+                member.primary = Some(first);
+                member.replication = Some(if first { "master" } else { "slave" }.to_owned());
+            }
+        }
+    }
+    assert_eq!(told(&world.settled()), "promote_primary", "c-0 is the last and the primary");
 }
 
 #[test]
