@@ -88,9 +88,7 @@ impl Kill {
             (None, "create_grid") => Some(json!({"method": "POST", "path": "/grid/"})),
             (None, "update_grid") => Some(json!({"method": "PUT", "path": "/grid/"})),
             (None, "delete_grid") => Some(json!({"method": "DELETE", "path": "/grid/"})),
-            (None, "upload_template") => {
-                Some(json!({"method": "PUT", "path": "/gridTemplate/"}))
-            }
+            (None, "upload_template") => Some(json!({"method": "PUT", "path": "/gridTemplate/"})),
             (None, "delete_template") => {
                 Some(json!({"method": "DELETE", "path": "/gridTemplate/"}))
             }

@@ -12,12 +12,12 @@ mod operators;
 mod profile;
 mod random;
 mod repairs;
-mod roll;
 mod replication;
+mod roll;
 mod scale;
-mod templates;
 mod storage;
 mod sweep;
+mod templates;
 
 use crate::Scenario;
 
