@@ -273,7 +273,7 @@ fn the_image_is_told_with_the_pods_that_have_it() {
 #[test]
 fn replication_that_is_not_set_up_is_plainly_said() {
     let mut scene = Scene::group(3);
-    assert!(scene.told(Type::ReplicationReady).2.contains("does not set one up yet"));
+    assert!(scene.told(Type::ReplicationReady).2.contains("has no replica yet"));
     scene.object.spec.replication.mode = crate::crd::ReplicationMode::Off.into();
     assert!(scene.told(Type::ReplicationReady).2.contains("mode is Off"));
     assert!(Scene::group(1).told(Type::ReplicationReady).2.contains("one member"));
