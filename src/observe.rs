@@ -74,7 +74,7 @@ pub enum TrustMode {
 /// How to speak to the members of one cache.
 #[derive(Clone)]
 pub struct Access {
-    /// Carries the requests.
+    /// Carries the requests, and none to a member that refused its passwords too often.
     pub transport: Arc<dyn Transport>,
     /// Paths and names of this release.
     pub profile: Arc<ApiProfile>,
@@ -82,8 +82,6 @@ pub struct Access {
     pub passwords: Passwords,
     /// Which of them each member takes.
     pub keyring: Arc<Keyring>,
-    /// How long a member is left alone that refused its passwords too often.
-    pub password_window: Duration,
     /// Secret key of the group.
     pub secret_key: SecretString,
     /// Trust.
@@ -222,7 +220,7 @@ pub async fn group(
     let Some(access) = access else { return seen };
     let answering = objects.pods.iter().filter(|(_, pod)| pod.address.is_some() && pod.running);
     let reports = answering.map(async |(ordinal, pod)| {
-        (*ordinal, report(access, state, *ordinal, pod, objects.claims.get(ordinal), at).await)
+        (*ordinal, report(access, state, *ordinal, pod, objects.claims.get(ordinal)).await)
     });
     seen.reports = join_all(reports).await.into_iter().collect();
     read_again(access, state, objects, &mut seen).await;
@@ -237,10 +235,9 @@ async fn report(
     ordinal: Ordinal,
     pod: &PodFacts,
     claim: Option<&ClaimFacts>,
-    at: Moment,
 ) -> Report {
     let mut member = access.member(state, ordinal, pod, claim);
-    let (group, mut shown) = first_answer(access, &mut member, ordinal, pod, at).await;
+    let (group, mut shown) = first_answer(access, &mut member, ordinal, pod).await;
     let client = access.client(&member);
     let tasks = match &group {
         // Who does not answer one question is not asked another in the same pass.
@@ -281,31 +278,23 @@ async fn report(
 }
 
 /// The member's view, with the first password that it takes, and the certificate that it showed.
-/// `member` carries that password afterwards. A member that refused too often is not asked: its last
-/// refusal stands in for another one.
+/// `member` carries that password afterwards.
 async fn first_answer(
     access: &Access,
     member: &mut Member,
     ordinal: Ordinal,
     pod: &PodFacts,
-    at: Moment,
 ) -> (Answer<GroupView>, Option<Fingerprint>) {
     let ring = &access.keyring;
     let mut shown = None;
     let mut refusal = String::new();
     for password in ring.order(ordinal, &pod.incarnation, &access.passwords) {
-        if let Some(error) = ring.left_alone(ordinal, at, access.password_window) {
-            return (Answer::Refused { status: 401, error }, shown);
-        }
         member.credentials = Credentials::admin(password.clone());
         let client = access.client(member);
         let answer = client.group().await;
         shown = client.certificate();
         match answer {
-            Answer::Refused { status: 401, error } => {
-                ring.refused(ordinal, at, &error);
-                refusal = error;
-            }
+            Answer::Refused { status: 401, error } => refusal = error,
             answer => {
                 if matches!(answer, Answer::Known(_)) {
                     ring.accepted(ordinal, &pod.incarnation, &password);

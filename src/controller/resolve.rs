@@ -8,7 +8,7 @@ use secrecy::SecretString;
 
 use super::{Context, Error, Subject};
 use crate::crd::{ConditionReason as Reason, SecretKeyRef};
-use crate::observe::keyring::Passwords;
+use crate::observe::keyring::{Guarded, Passwords};
 use crate::observe::{Access, TrustMode};
 use crate::status::Problem;
 use crate::validate::{EntrypointSource, SecretSource, TlsTrust, ValidCache};
@@ -52,13 +52,18 @@ pub async fn resolve(
             });
         }
     }
+    let keyring = context.keyring(&subject.identity.uid);
     let access = match (password, secret_key, trust, profile) {
         (Some(password), Some(secret_key), Some(trust), Some(profile)) => Some(Access {
-            transport: context.transport.clone(),
+            transport: Arc::new(Guarded {
+                transport: context.transport.clone(),
+                keyring: keyring.clone(),
+                clock: context.clock.clone(),
+                window: context.times.password_window,
+            }),
             profile: Arc::new(profile),
             passwords: Passwords::new(password, held),
-            keyring: context.keyring(&subject.identity.uid),
-            password_window: context.times.password_window,
+            keyring,
             secret_key,
             trust,
             deadline: context.times.request,
