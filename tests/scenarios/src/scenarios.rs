@@ -1,5 +1,6 @@
 //! What happens. Each scenario's name is its promise.
 
+mod availability;
 mod bootstrap;
 mod budget;
 mod claims;
@@ -28,6 +29,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(random::scenarios());
     all.extend(repairs::scenarios());
     all.extend(roll::scenarios());
+    all.extend(availability::scenarios());
     all.extend(replication::scenarios());
     all.extend(failures::scenarios());
     all.extend(faults::scenarios());
