@@ -117,6 +117,10 @@ fn not_complete(facts: &Facts<'_>) -> Option<Verdict> {
     if joined.truth != super::conditions::Truth::True {
         return Some(joined);
     }
+    if let Some(what) = beyond(facts) {
+        let reason = if inputs.object.spec.paused { Reason::Paused } else { Reason::Deferred };
+        return no((reason, what));
+    }
     let serving = facts.members.iter().filter(|member| member.wanted).all(|member| {
         member.online == MemberOnline::True && !member.moved() && member.has_ready_pod()
     });
@@ -136,4 +140,16 @@ fn not_complete(facts: &Facts<'_>) -> Option<Verdict> {
         }
         _ => None,
     }
+}
+
+/// What is there of members that are not wanted. Between a superseded operation and the one that
+/// undoes it no operation is open.
+fn beyond(facts: &Facts<'_>) -> Option<String> {
+    let inputs = facts.inputs;
+    let replicas = inputs.seen?.stateful_set.as_ref().map_or(0, |set| set.replicas);
+    if replicas > facts.size {
+        return Some(format!("{replicas} replicas run and {} are wanted", facts.size));
+    }
+    let leaving = inputs.state.leaving.values().next_back()?;
+    Some(format!("the volume of {} waits for its removal", leaving.name))
 }

@@ -233,6 +233,11 @@ const MUTATIONS: &[Mutation] = &[
     ),
     ("a larger size", |s| s.object.spec.size = 4, &[Type::Ready, Type::MembersJoined]),
     ("a smaller size", |s| s.object.spec.size = 2, &[Type::Ready, Type::MembersJoined]),
+    (
+        "a replica that is not wanted and never joined",
+        |s| s.world.seen.stateful_set.as_mut().unwrap().replicas = 4,
+        &[Type::Ready],
+    ),
     ("other catalogs", |s| s.object.spec.catalogs = 2, &[Type::Deferred]),
     (
         "a member that is unreachable",
