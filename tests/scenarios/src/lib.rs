@@ -21,6 +21,8 @@ pub mod scenarios;
 pub mod stage;
 pub mod sweep;
 
+use std::time::Duration;
+
 use futures::future::LocalBoxFuture;
 
 use context::Context;
@@ -30,6 +32,9 @@ pub type Result<T = (), E = anyhow::Error> = std::result::Result<T, E>;
 
 type Body = Box<dyn for<'a> Fn(&'a Context) -> LocalBoxFuture<'a, Result> + Send + Sync>;
 
+/// A scenario that takes longer has a fault of its own.
+const LONGEST: Duration = Duration::from_secs(420);
+
 /// Something that happens, and what must hold then.
 pub struct Scenario {
     /// What it promises: `area::promise_in_words`.
@@ -38,6 +43,8 @@ pub struct Scenario {
     pub ending: Ending,
     /// Whether an operator runs from the start.
     pub operator: bool,
+    /// Longest time that it may take.
+    pub longest: Duration,
     body: Body,
 }
 
@@ -58,7 +65,19 @@ impl Scenario {
         name: impl Into<String>,
         body: impl for<'a> Fn(&'a Context) -> LocalBoxFuture<'a, Result> + Send + Sync + 'static,
     ) -> Self {
-        Self { name: name.into(), ending: Ending::AtRest, operator: true, body: Box::new(body) }
+        Self {
+            name: name.into(),
+            ending: Ending::AtRest,
+            operator: true,
+            longest: LONGEST,
+            body: Box::new(body),
+        }
+    }
+
+    /// The same, which may take so long.
+    #[must_use]
+    pub fn lasting(self, longest: Duration) -> Self {
+        Self { longest, ..self }
     }
 
     /// The same, with something broken on purpose at its end.

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use tokio::runtime::{Builder, Runtime};
@@ -17,9 +17,6 @@ use crate::{Ending, Result, Scenario, oracle, report};
 /// Scenarios that run at the same time unless `--test-threads` says otherwise. They wait most of
 /// the time: what they cost is TLS handshakes and the members' own timers.
 const THREADS_PER_CORE: usize = 4;
-
-/// A scenario that takes longer has a fault of its own.
-const LONGEST: Duration = Duration::from_secs(420);
 
 /// Runs what the command line asks for. The last line of standard output is libtest's summary.
 pub fn main(scenarios: Vec<Scenario>) -> ExitCode {
@@ -88,8 +85,9 @@ fn progress() -> Progress {
 async fn run(scenario: &Scenario, stage: Arc<Stage>, number: usize) -> Result {
     let begun = Instant::now();
     let context = Context::open(stage, &scenario.name, number).await?;
-    let outcome = tokio::time::timeout(LONGEST, play(scenario, &context)).await;
-    let outcome = outcome.unwrap_or_else(|_| Err(anyhow::anyhow!("not over after {LONGEST:?}")));
+    let longest = scenario.longest;
+    let outcome = tokio::time::timeout(longest, play(scenario, &context)).await;
+    let outcome = outcome.unwrap_or_else(|_| Err(anyhow::anyhow!("not over after {longest:?}")));
     let told = match &outcome {
         Ok(()) => None,
         Err(error) => Some(report::failure(&context, error).await),

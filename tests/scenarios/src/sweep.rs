@@ -5,7 +5,8 @@
 //! one day is swept without anyone remembering it. What must be the same afterwards: the end, and
 //! the effects that the members tell of, each as often as in the undisturbed run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
@@ -14,17 +15,25 @@ use uuid::Uuid;
 use xsld_journal::record::{Record, StreamId};
 
 use crate::Result;
-use crate::context::records::Tail;
+use crate::context::records::{Intent, Tail};
 use crate::context::{Context, Kind, member_of};
 use crate::runner::say;
 
-/// All boundaries instead of a share of them.
+/// How many boundaries of each story: a number, or `all`.
 const ALL: &str = "XSLD_SWEEP";
 /// Makes the share of a run of before again.
 const SEED: &str = "XSLD_SEED";
 
-/// Boundaries of one story that an ordinary run sweeps; which ones changes from run to run.
-const SHARE: usize = 3;
+/// Boundaries of one story that an ordinary run sweeps; which ones changes from run to run. There
+/// are many stories, and each is told undisturbed as well.
+const SHARE: usize = 1;
+
+/// Longest time of an ordinary sweep of one story, and of one of all its boundaries.
+const LONGEST: Duration = Duration::from_secs(600);
+const LONGEST_ALL: Duration = Duration::from_secs(4 * 3600);
+
+/// How long a boundary may come after the story is over: its last records do.
+const AFTERWARDS: Duration = Duration::from_secs(5);
 
 /// Between two looks at the journal.
 const LOOK: Duration = Duration::from_millis(2);
@@ -37,6 +46,11 @@ pub fn grid_of(cache: &str) -> String {
     format!("g-{cache}")
 }
 
+/// Templates too.
+pub fn template_of(cache: &str) -> String {
+    format!("t-{cache}")
+}
+
 /// Something that is done to a cache of this name.
 pub type Deed = for<'a> fn(&'a Context, &'a str) -> LocalBoxFuture<'a, Result>;
 
@@ -45,6 +59,8 @@ pub type Deed = for<'a> fn(&'a Context, &'a str) -> LocalBoxFuture<'a, Result>;
 pub struct Story {
     /// For the name of its scenario.
     pub name: &'static str,
+    /// Kinds of steps that its undisturbed journal must have.
+    pub steps: &'static [&'static str],
     /// Brings the cache to where the story begins; never disturbed.
     pub prepare: Deed,
     /// The story: what is asked for, and waiting until it is there.
@@ -60,27 +76,44 @@ struct Ending {
     left: BTreeMap<String, String>,
 }
 
+/// One telling.
+struct Told {
+    ending: Ending,
+    /// Records that the story has.
+    records: usize,
+    /// Kinds of steps in them.
+    steps: BTreeSet<&'static str>,
+    /// Whether the story has as many records as its kill waits for.
+    struck: bool,
+}
+
 impl Story {
     /// Tells the story undisturbed and then with kills. Prints the counts.
     ///
     /// # Errors
-    /// The first boundary at which the story ends otherwise.
+    /// The first boundary at which the story ends otherwise; a kind of step that it does not have.
     pub async fn sweep(self, c: &Context) -> Result {
         let begun = Instant::now();
-        let (whole, boundaries) = self.tell(c, "whole", None).await?;
+        let whole = self.tell(c, "whole", None).await?;
+        let boundaries = whole.records;
         ensure!(boundaries > 0, "the story has no records");
-        let chosen = chosen(boundaries);
+        for step in self.steps {
+            ensure!(whole.steps.contains(step), "no {step} in it, only {:?}", whole.steps);
+        }
+        let chosen = chosen(boundaries, share(), seed());
         let mut reached = 0;
         for boundary in &chosen {
             let cache = format!("k{boundary}");
             let told = self.tell(c, &cache, Some(*boundary)).await;
-            let (ending, _) = told.with_context(|| format!("killed at boundary {boundary}"))?;
+            let told = told.with_context(|| format!("killed at boundary {boundary}"))?;
             ensure!(
-                ending == whole,
-                "killed at boundary {boundary} of {boundaries}, the story ended as {ending:#?} \
-                 instead of {whole:#?}"
+                told.ending == whole.ending,
+                "killed at boundary {boundary} of {boundaries}, the story ended as {:#?} \
+                 instead of {:#?}",
+                told.ending,
+                whole.ending
             );
-            reached += 1;
+            reached += usize::from(told.struck);
         }
         say(&format!(
             "{}: {boundaries} boundaries, {reached} runs with a kill (at {chosen:?}), {:.0} s",
@@ -90,27 +123,51 @@ impl Story {
         Ok(())
     }
 
-    /// One telling with a cache of its own, which is gone afterwards. Gives what it came to, and
-    /// how many records it has.
-    async fn tell(self, c: &Context, cache: &str, kill: Option<usize>) -> Result<(Ending, usize)> {
+    /// One telling with a cache of its own, which is gone afterwards.
+    async fn tell(self, c: &Context, cache: &str, kill: Option<usize>) -> Result<Told> {
         (self.prepare)(c, cache).await?;
         let object = c.get(Kind::Cache, cache).await?;
         let uid: Uuid = object["metadata"]["uid"].as_str().context("no cache")?.parse()?;
         let stream = StreamId(uid);
         let before = c.records()?.iter().filter(|record| is_of(record, stream)).count();
-        match kill {
-            None => (self.act)(c, cache).await?,
-            Some(boundary) => {
-                let (acted, struck) =
-                    tokio::join!((self.act)(c, cache), strike(c, stream, before + boundary));
-                struck?;
-                acted?;
-            }
+        let struck = match kill {
+            None => (self.act)(c, cache).await.map(|()| false)?,
+            Some(boundary) => self.disturbed(c, cache, (stream, before + boundary)).await?,
+        };
+        let records = c.records()?;
+        let records = records.iter().filter(|record| is_of(record, stream)).skip(before);
+        let (mut count, mut steps) = (0, BTreeSet::new());
+        for record in records {
+            count += 1;
+            steps.extend(Intent::of(record).map(|intent| intent.step.name()));
         }
-        let records = c.records()?.iter().filter(|record| is_of(record, stream)).count() - before;
         let ending = ending(c, cache).await?;
         end(c, cache).await?;
-        Ok((ending, records))
+        Ok(Told { ending, records: count, steps, struck })
+    }
+
+    /// Tells the story with a kill at a boundary. Says whether it came that far: what a member is
+    /// seen to do is recorded too, and that differs by a record or two from run to run.
+    async fn disturbed(self, c: &Context, cache: &str, at: (StreamId, usize)) -> Result<bool> {
+        let mut act = (self.act)(c, cache);
+        let mut boundary = pin!(boundary(c, at));
+        tokio::select! {
+            reached = &mut boundary => {
+                reached?;
+                c.kill_operator().await?;
+                c.start_operator_now().await?;
+                act.await?;
+                return Ok(true);
+            }
+            acted = &mut act => acted?,
+        }
+        let Ok(reached) = tokio::time::timeout(AFTERWARDS, boundary).await else {
+            return Ok(false);
+        };
+        reached?;
+        c.kill_operator().await?;
+        c.start_operator().await?;
+        Ok(true)
     }
 }
 
@@ -118,34 +175,49 @@ fn is_of(record: &Record, stream: StreamId) -> bool {
     record.envelope.stream == stream
 }
 
-/// The boundaries of this run: all, or a share that changes.
-fn chosen(boundaries: usize) -> Vec<usize> {
-    if std::env::var(ALL).is_ok_and(|text| text == "all") || boundaries <= SHARE {
-        return (1..=boundaries).collect();
+/// How many boundaries of each story this run sweeps.
+fn share() -> usize {
+    match std::env::var(ALL).as_deref() {
+        Ok("all") => usize::MAX,
+        Ok(number) => number.parse().unwrap_or(SHARE).max(1),
+        Err(_) => SHARE,
     }
-    let given = std::env::var(SEED).ok().and_then(|text| text.parse::<usize>().ok());
-    let seed = given.unwrap_or_else(|| Uuid::new_v4().as_fields().0 as usize);
-    let width = boundaries.div_ceil(SHARE);
-    (0..SHARE).map(|part| 1 + part * width + seed % width).filter(|at| *at <= boundaries).collect()
 }
 
-/// Kills the operator when the stream has `count` records, and starts it again.
-async fn strike(c: &Context, stream: StreamId, count: usize) -> Result {
+/// How long the sweep of one story may take in this run.
+pub fn longest() -> Duration {
+    if share() > SHARE { LONGEST_ALL } else { LONGEST }
+}
+
+fn seed() -> usize {
+    let given = std::env::var(SEED).ok().and_then(|text| text.parse::<usize>().ok());
+    given.unwrap_or_else(|| Uuid::new_v4().as_fields().0 as usize)
+}
+
+/// The boundaries of this run: all, or a share that changes with the seed.
+fn chosen(boundaries: usize, share: usize, seed: usize) -> Vec<usize> {
+    if boundaries <= share {
+        return (1..=boundaries).collect();
+    }
+    let width = boundaries.div_ceil(share);
+    (0..share).map(|part| 1 + part * width + seed % width).filter(|at| *at <= boundaries).collect()
+}
+
+/// Waits until the stream has so many records.
+async fn boundary(c: &Context, (stream, count): (StreamId, usize)) -> Result {
     let mut tail = Tail::new(&c.journal_dir());
     let begun = Instant::now();
     let mut found = 0;
     loop {
         found += tail.read_new()?.iter().filter(|record| is_of(record, stream)).count();
         if found >= count {
-            break;
+            return Ok(());
         }
         if begun.elapsed() > LIMIT {
             bail!("the stream has {found} records after {LIMIT:?}, not {count}");
         }
         tokio::time::sleep(LOOK).await;
     }
-    c.kill_operator().await?;
-    c.start_operator_now().await
 }
 
 async fn ending(c: &Context, cache: &str) -> Result<Ending> {
@@ -166,10 +238,21 @@ async fn ending(c: &Context, cache: &str) -> Result<Ending> {
             left.insert(short(name), "claim".to_owned());
         }
     }
+    if c.get(Kind::Cache, cache).await?.is_null() {
+        left.insert("cache".to_owned(), "gone".to_owned());
+        return Ok(Ending { effects, left });
+    }
     let set = c.get(Kind::StatefulSet, cache).await?;
     left.insert("replicas".to_owned(), set["spec"]["replicas"].to_string());
     for (member, status) in c.view(&format!("{cache}-0")).await? {
         left.insert(short(&member), status);
+    }
+    let group = c.ask(&format!("{cache}-0"), "/cacheMemberGroup").await?;
+    for member in group["members"].as_array().into_iter().flatten() {
+        if member["isPrimary"] == true {
+            let name = member["memberName"].as_str().unwrap_or_default();
+            left.insert(format!("{} as the primary", short(name)), "told".to_owned());
+        }
     }
     let grid = c.get(Kind::Grid, &grid_of(cache)).await?;
     left.insert("grid".to_owned(), grid["status"]["status"].to_string());
@@ -178,6 +261,11 @@ async fn ending(c: &Context, cache: &str) -> Result<Ending> {
 
 /// Takes the cache away, so that the next telling has the members' machine for itself.
 async fn end(c: &Context, cache: &str) -> Result {
+    let template = template_of(cache);
+    if !c.get(Kind::Template, &template).await?.is_null() {
+        c.delete(Kind::Template, &template).await?;
+        c.gone(Kind::Template, &template, LIMIT).await?;
+    }
     if !c.get(Kind::Grid, &grid_of(cache)).await?.is_null() {
         c.delete(Kind::Grid, &grid_of(cache)).await?;
         c.gone(Kind::Grid, &grid_of(cache), LIMIT).await?;
@@ -192,11 +280,20 @@ mod tests {
 
     #[test]
     fn a_share_is_spread_over_the_whole_story() {
-        for boundaries in 1..60 {
-            let chosen = chosen(boundaries);
-            assert!(!chosen.is_empty() && chosen.len() <= SHARE.max(1));
+        for (boundaries, share, seed) in
+            (1..60).flat_map(|n| (1..5).flat_map(move |s| [(n, s, 0), (n, s, 7), (n, s, 1234)]))
+        {
+            let chosen = chosen(boundaries, share, seed);
+            assert!(!chosen.is_empty() && chosen.len() <= share);
             assert!(chosen.iter().all(|at| (1..=boundaries).contains(at)), "{boundaries}");
             assert!(chosen.windows(2).all(|pair| pair[0] < pair[1]));
         }
+    }
+
+    #[test]
+    fn seeds_reach_every_boundary_in_turn() {
+        let reached: BTreeSet<usize> = (0..40).flat_map(|seed| chosen(40, 1, seed)).collect();
+        assert_eq!(reached, (1..=40).collect());
+        assert_eq!(chosen(40, usize::MAX, 3).len(), 40);
     }
 }
