@@ -15,6 +15,7 @@ use kube::{Api, Client};
 use tracing::{info, warn};
 use xsld_journal::event::Event;
 use xsld_journal::record::{Epoch, StreamId};
+use xsld_journal::state::Gap;
 use xsld_journal::store::{Append, AppendError, Store};
 
 use self::anchor::{Anchor, AnchorKeeper};
@@ -75,10 +76,40 @@ pub struct Term {
     pub epoch: Epoch,
     /// The anchor, kept by this term.
     pub anchor: AnchorKeeper,
-    /// Whether destructive steps wait for the rebuild quiet, because the anchor was lost.
+    /// Whether destructive steps wait for the rebuild quiet, because the anchor or the journal was
+    /// lost.
     pub cautious: bool,
     /// What to tell in an Event, if anything was odd.
-    pub finding: Option<String>,
+    pub finding: Option<Finding>,
+}
+
+/// Something odd that people should know of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Reason of the Event.
+    pub reason: &'static str,
+    /// Its message.
+    pub message: String,
+}
+
+/// What came of the attempt to begin a term.
+pub enum Begun {
+    /// A term.
+    Term(Box<Term>),
+    /// Nothing was done: the journal has to be set aside first, and the attempt made again with an
+    /// empty one and this.
+    SetAside(Loss),
+}
+
+/// What a new journal says of the one that it goes on after.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// The journal that was found.
+    pub found: uuid::Uuid,
+    /// Its last sequence.
+    pub seq: u64,
+    /// What was wrong with it, in a sentence.
+    pub why: String,
 }
 
 /// Who leads: pod UID or boot id, journal id, inode of the journal's directory.
@@ -98,7 +129,8 @@ pub fn holder(
     Ok(format!("{instance}/{journal_id}/{inode}"))
 }
 
-/// Judges the journal against the world and begins a term. The Lease is held already.
+/// Judges the journal against the world and begins a term. The Lease is held already. `loss` tells
+/// of the journal that was set aside just before.
 ///
 /// # Errors
 /// [`Error::Verdict`] when only a person can settle it; else what the API server or the journal
@@ -110,7 +142,8 @@ pub async fn begin_term(
     clock: &Arc<dyn Clock>,
     times: &Times,
     lease: (&str, u64),
-) -> Result<Term, Error> {
+    loss: Option<&Loss>,
+) -> Result<Begun, Error> {
     let (holder, transitions) = lease;
     let namespace_uid = namespace_uid(client, namespace).await?;
     let anchors: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
@@ -125,38 +158,91 @@ pub async fn begin_term(
         namespace_uid: &namespace_uid,
         has_caches: !store.streams().is_empty(),
         hash_at_anchor: anchor.as_ref().and_then(|anchor| store.hash_at(anchor.seq)),
+        gap: store.log_state().gap.as_ref(),
     });
     info!(?verdict, seq = head.seq, "judged the journal against its anchor");
-    let (genesis, cautious, finding) = match verdict {
-        Verdict::New => (true, false, None),
-        Verdict::AnchorMissing => (false, false, None),
-        Verdict::Normal => (false, false, None),
-        Verdict::AnchorLost => (
-            false,
-            true,
-            Some("AnchorLost: the anchor ConfigMap was deleted; made again from the journal"),
-        ),
+    let log = store.log_state();
+    let lost = || journal_lost(anchor.as_ref(), loss, log.gap.as_ref());
+    let (first, finding) = match verdict {
+        Verdict::New => (vec![Event::Genesis { namespace_uid }], None),
+        Verdict::Normal if is_rebuilding(&**store) => (vec![], Some(lost())),
+        Verdict::AnchorMissing | Verdict::Normal => (vec![], None),
+        Verdict::AnchorLost => (vec![], Some(anchor_lost())),
+        Verdict::VolumeLost => {
+            let gap = gap(anchor.as_ref(), loss);
+            (vec![Event::Genesis { namespace_uid }, gap], Some(lost()))
+        }
+        Verdict::VolumeLostBefore => (vec![], Some(lost())),
+        Verdict::SetAside { why } => {
+            return Ok(Begun::SetAside(Loss { found: head.journal_id, seq: head.seq, why }));
+        }
         Verdict::Refuse { reason, exit_code } => return Err(Error::Verdict { reason, exit_code }),
     };
-    if genesis {
-        append(store, clock, Epoch(0), Event::Genesis { namespace_uid }).await?;
+    if !first.is_empty() {
+        append(store, clock, Epoch(0), first).await?;
     }
+    let anchored_by_it = anchor.as_ref().filter(|anchor| anchor.journal_id == head.journal_id);
     let anchored = anchor.as_ref().map_or(0, |anchor| anchor.epoch);
     let epoch = Epoch(1 + anchored.max(store.head().epoch.0).max(transitions));
     // The anchor takes the epoch first, keeping its seq and hash: a former instance that wakes up
     // fails its next compare-and-swap, whatever its own journal says.
     let head = store.head();
-    let (seq, hash) = match &anchor {
+    let (seq, hash) = match anchored_by_it {
         Some(anchor) => (anchor.seq, anchor.hash.clone()),
         None => (head.seq, anchor::hex(&head.hash)),
     };
     let next = Anchor { journal_id: head.journal_id, epoch: epoch.0, seq, hash };
     keeper.write(next).await?;
-    append(store, clock, epoch, Event::EpochBegun { holder: holder.to_owned() }).await?;
-    if let Some(finding) = finding {
-        warn!(finding, "start-up");
+    append(store, clock, epoch, vec![Event::EpochBegun { holder: holder.to_owned() }]).await?;
+    if let Some(finding) = &finding {
+        warn!(reason = finding.reason, finding = finding.message, "start-up");
     }
-    Ok(Term { epoch, anchor: keeper, cautious, finding: finding.map(str::to_owned) })
+    let cautious = finding.is_some();
+    Ok(Begun::Term(Box::new(Term { epoch, anchor: keeper, cautious, finding })))
+}
+
+/// Whether an instance before this one began a journal after a loss, and died before it had adopted
+/// any cache: the loss is told again, and nothing is destroyed before the quiet.
+fn is_rebuilding(store: &dyn Store) -> bool {
+    let lost = store.log_state().gap.is_some();
+    lost && store.streams().iter().all(|(_, state)| !state.bootstrapped)
+}
+
+fn anchor_lost() -> Finding {
+    let message = "the anchor ConfigMap was deleted; made again from the journal".to_owned();
+    Finding { reason: "AnchorLost", message }
+}
+
+/// What was lost: as found just now, or as an instance before this one recorded it.
+fn journal_lost(anchor: Option<&Anchor>, loss: Option<&Loss>, recorded: Option<&Gap>) -> Finding {
+    let why = match (loss, recorded, anchor) {
+        (Some(loss), _, _) => loss.why.clone(),
+        (None, Some(gap), _) => format!(
+            "journal {} was lost: {} of its records were found, and its anchor named sequence {}",
+            gap.old_journal, gap.found_seq, gap.anchor_seq
+        ),
+        (None, None, Some(anchor)) => format!(
+            "the volume holds nothing of journal {}, whose anchor names sequence {}",
+            anchor.journal_id, anchor.seq
+        ),
+        (None, None, None) => "the journal was lost".to_owned(),
+    };
+    let message = format!(
+        "{why}. A new journal was begun and says so; the caches are adopted as they are found, and \
+         nothing is destroyed before the rebuild quiet is over"
+    );
+    Finding { reason: "JournalGap", message }
+}
+
+/// The record of what is lost.
+fn gap(anchor: Option<&Anchor>, loss: Option<&Loss>) -> Event {
+    let of_it = loss.filter(|loss| anchor.is_some_and(|anchor| anchor.journal_id == loss.found));
+    Event::Gap {
+        old_journal: anchor.map(|anchor| anchor.journal_id).unwrap_or_default(),
+        found_seq: of_it.map_or(0, |loss| loss.seq),
+        anchor_seq: anchor.map_or(0, |anchor| anchor.seq),
+        anchor_hash: anchor.map(|anchor| anchor.hash.clone()).unwrap_or_default(),
+    }
 }
 
 /// Appends to the journal's own stream.
@@ -164,7 +250,7 @@ async fn append(
     store: &Arc<dyn Store>,
     clock: &Arc<dyn Clock>,
     epoch: Epoch,
-    event: Event,
+    events: Vec<Event>,
 ) -> Result<(), AppendError> {
     let expected = store.stream_head(StreamId::JOURNAL).map_or(0, |head| head.stream_seq);
     let append = Append {
@@ -173,7 +259,7 @@ async fn append(
         epoch,
         operation: None,
         time_us: clock.wall().as_microsecond(),
-        events: vec![event],
+        events,
         blobs: vec![],
     };
     let store = store.clone();

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{Api, Client};
@@ -23,6 +24,7 @@ use crate::lease::{self, Keeper, TakeOver};
 use crate::metrics::Metrics;
 use crate::recover::{self, anchor::ANCHOR_NAME};
 use crate::telemetry::chain;
+use crate::times::Times;
 use crate::xsld::https::{HttpsTransport, Timeouts};
 
 /// Why the process ends with an error: one line, and the code to end with (see [`crate::exit`]).
@@ -55,11 +57,7 @@ pub async fn run(args: &Run) -> Result<(), Exit> {
     let serving = serve(args, &health, &stop).await?;
     let (store, report) = open(&args.journal_dir, &*ids).await?;
     let (client, scope, operator_namespace) = connect(args).await?;
-    let holder =
-        recover::holder(args.pod_uid.as_deref(), store.head().journal_id, &args.journal_dir)
-            .map_err(|error| {
-                Exit::new(exit::USAGE, format!("failed to tell this instance: {error}"))
-            })?;
+    let holder = holder(args, &store)?;
     let leases = Api::namespaced(client.clone(), &operator_namespace);
     let mut keeper = Keeper::new(leases, holder.clone(), clock.clone(), times);
     health.set(Readiness::Standby);
@@ -71,15 +69,16 @@ pub async fn run(args: &Run) -> Result<(), Exit> {
     // The lease is renewed from now on, while the journal is judged, until the last pass has ended.
     let passes_ended = CancellationToken::new();
     let kept = tokio::spawn(keep(keeper, passes_ended.clone()));
-    let term =
-        begin_term(&client, &operator_namespace, &store, &clock, &times, (&holder, transitions))
-            .await?;
+    let start = Start {
+        client: &client,
+        namespace: &operator_namespace,
+        clock: &clock,
+        times: &times,
+        lease: (&holder, transitions),
+    };
+    let (store, report, term) = judged(&start, args, &*ids, store, report).await?;
     info!(epoch = term.epoch.0, holder, ?take_over, "a term of leadership has begun");
     let finding = term.finding.clone();
-    let wait = match take_over {
-        TakeOver::Mine => std::time::Duration::ZERO,
-        TakeOver::FromAnother => times.lease + times.request,
-    };
     let timeouts = Timeouts { connect: times.connect, request: times.request };
     let context = Context::new(ContextParts {
         client,
@@ -93,7 +92,7 @@ pub async fn run(args: &Run) -> Result<(), Exit> {
         metrics,
         operator_namespace,
         instance: holder.chars().take(120).collect(),
-        acts_from: clock.now().plus(wait),
+        acts_from: clock.now().plus(wait(&take_over, &times)),
         stop: stop.clone(),
     });
     health.set(Readiness::Leading);
@@ -130,7 +129,7 @@ async fn serve(
 }
 
 /// What was odd at start-up becomes an Event of the anchor's ConfigMap, where people look.
-async fn tell_findings(context: &Context, finding: Option<String>, report: &OpenReport) {
+async fn tell_findings(context: &Context, finding: Option<recover::Finding>, report: &OpenReport) {
     let rebuilt = report.healed.iter().filter_map(|healed| match healed {
         Healed::Rebuilt { reason, records, .. } => Some((
             "JournalRebuilt",
@@ -143,7 +142,7 @@ async fn tell_findings(context: &Context, finding: Option<String>, report: &Open
         Healed::Appended { .. } => None,
     });
     let notes: Vec<_> = finding
-        .map(|finding| ("AnchorLost", finding))
+        .map(|finding| (finding.reason, finding.message))
         .into_iter()
         .chain(rebuilt)
         .map(|(reason, message)| Note {
@@ -256,19 +255,81 @@ async fn connect(args: &Run) -> Result<(Client, Scope, String), Exit> {
     Ok((client, scope, operator_namespace))
 }
 
+/// How long a former leader may still act on what it sent.
+fn wait(take_over: &TakeOver, times: &Times) -> Duration {
+    match take_over {
+        TakeOver::Mine => Duration::ZERO,
+        TakeOver::FromAnother => times.lease + times.request,
+    }
+}
+
+/// Who leads, with this journal.
+fn holder(args: &Run, store: &Arc<dyn Store>) -> Result<String, Exit> {
+    recover::holder(args.pod_uid.as_deref(), store.head().journal_id, &args.journal_dir)
+        .map_err(|error| Exit::new(exit::USAGE, format!("failed to tell this instance: {error}")))
+}
+
+/// Begins the term with the journal that was opened, or with another one where that cannot be gone
+/// on with.
+async fn judged(
+    start: &Start<'_>,
+    args: &Run,
+    ids: &dyn Ids,
+    store: Arc<dyn Store>,
+    report: OpenReport,
+) -> Result<(Arc<dyn Store>, OpenReport, recover::Term), Exit> {
+    let loss = match begin_term(start, &store, None).await? {
+        recover::Begun::Term(term) => return Ok((store, report, *term)),
+        recover::Begun::SetAside(loss) => loss,
+    };
+    let (store, report) = begin_anew(&args.journal_dir, ids, store, &loss).await?;
+    match begin_term(start, &store, Some(&loss)).await? {
+        recover::Begun::Term(term) => Ok((store, report, *term)),
+        recover::Begun::SetAside(loss) => Err(Exit::new(exit::VERDICT, loss.why)),
+    }
+}
+
+/// Sets the journal aside that cannot be gone on with, and opens an empty one in its place.
+async fn begin_anew(
+    dir: &Path,
+    ids: &dyn Ids,
+    store: Arc<dyn Store>,
+    loss: &recover::Loss,
+) -> Result<(Arc<dyn Store>, OpenReport), Exit> {
+    let (former, found) = (dir.to_owned(), loss.found);
+    let moved = tokio::task::spawn_blocking(move || {
+        // The lock is given back with the store, of which nobody else has a share yet.
+        drop(store);
+        sled::set_aside(&former, found)
+    })
+    .await
+    .map_err(|error| Exit::new(exit::POISONED, format!("the journal could not be moved: {error}")))?
+    .map_err(|error| Exit::new(error.exit_code(), chain(&error)))?;
+    warn!(why = loss.why, kept_in = %moved.display(), "the journal was set aside");
+    open(dir, ids).await
+}
+
+/// What a term is begun with, beside its journal.
+struct Start<'a> {
+    client: &'a Client,
+    namespace: &'a str,
+    clock: &'a Arc<dyn Clock>,
+    times: &'a Times,
+    lease: (&'a str, u64),
+}
+
 /// Begins the term; what may pass by itself is tried again while the lease is kept.
 async fn begin_term(
-    client: &Client,
-    namespace: &str,
+    start: &Start<'_>,
     store: &Arc<dyn Store>,
-    clock: &Arc<dyn Clock>,
-    times: &crate::times::Times,
-    lease: (&str, u64),
-) -> Result<recover::Term, Exit> {
+    loss: Option<&recover::Loss>,
+) -> Result<recover::Begun, Exit> {
+    let Start { client, namespace, clock, times, lease } = *start;
     let deadline = clock.now().plus(times.lease);
     loop {
-        let error = match recover::begin_term(client, namespace, store, clock, times, lease).await {
-            Ok(term) => return Ok(term),
+        let begun = recover::begin_term(client, namespace, store, clock, times, lease, loss).await;
+        let error = match begun {
+            Ok(begun) => return Ok(begun),
             Err(error) => error,
         };
         match &error {

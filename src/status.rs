@@ -22,7 +22,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use uuid::Uuid;
-use xsld_journal::state::CacheState;
+use xsld_journal::state::{CacheState, Gap};
 use xsld_journal::store::StreamHead;
 
 use crate::crd::{
@@ -62,6 +62,8 @@ pub struct CacheInputs<'a> {
     pub head: Option<StreamHead>,
     /// The journal.
     pub journal_id: Uuid,
+    /// What that journal goes on after, where records were lost before it.
+    pub gap: Option<Gap>,
     /// Image of the committed pod template.
     pub image: Option<&'a str>,
     /// Image that the spec asks for.

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use serde::Serialize;
+use uuid::Uuid;
 
 use crate::event::{
     Cause, End, Event, Goal, Incarnation, OperationId, OperationKind, Ordinal, Receipt, Step,
@@ -298,8 +299,19 @@ pub struct LogState {
     pub epoch: u64,
     /// Its holder.
     pub holder: Option<String>,
-    /// Whether a Gap stands in this journal.
-    pub gap: bool,
+    /// The gap after which this journal began, where there is one.
+    pub gap: Option<Gap>,
+}
+
+/// What a journal goes on after: another one of which records are lost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Gap {
+    /// Id of the journal before.
+    pub old_journal: Uuid,
+    /// Last sequence that was found of it; 0 when nothing was.
+    pub found_seq: u64,
+    /// The sequence that its anchor named.
+    pub anchor_seq: u64,
 }
 
 impl LogState {
@@ -319,9 +331,13 @@ impl LogState {
                 self.epoch = epoch;
                 self.holder = Some(holder.clone());
             }
-            Event::Gap { .. } => {
+            Event::Gap { old_journal, found_seq, anchor_seq, .. } => {
                 refuse_if(self.namespace_uid.is_none(), event, "there is no genesis")?;
-                self.gap = true;
+                self.gap = Some(Gap {
+                    old_journal: *old_journal,
+                    found_seq: *found_seq,
+                    anchor_seq: *anchor_seq,
+                });
             }
             Event::CacheOpened { .. }
             | Event::OperationBegun { .. }

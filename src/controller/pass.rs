@@ -295,6 +295,7 @@ impl<'a> Pass<'a> {
 
 fn evictions(state: &CacheState) -> Evictions {
     Evictions::during(state.operation.as_ref().map(|operation| operation.kind))
+            gap: context.store.log_state().gap.clone(),
 }
 
 async fn look(
@@ -350,6 +351,7 @@ async fn tell_invalid(
 /// policy for its volumes counts.
 fn wanted(
     object: &XsldCache,
+        gap: context.store.log_state().gap.clone(),
     subject: &Subject,
     valid: Option<&ValidCache>,
     grids: &grids::Grids,

@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 use xsld_journal::chain::Hash;
+use xsld_journal::state::Gap;
 
 use super::anchor::{Anchor, hex};
 use crate::exit;
@@ -23,6 +24,8 @@ pub struct Found<'a> {
     pub has_caches: bool,
     /// The journal's hash at the anchor's sequence, if it has that record.
     pub hash_at_anchor: Option<Hash>,
+    /// The gap that it began after.
+    pub gap: Option<&'a Gap>,
 }
 
 /// What follows.
@@ -36,6 +39,17 @@ pub enum Verdict {
     AnchorLost,
     /// The journal is what the anchor says: resume.
     Normal,
+    /// There is no journal, and the anchor names one: its volume was lost. Begin another one that
+    /// says so, and rebuild it from the world.
+    VolumeLost,
+    /// A journal that was begun for that reason, before its anchor took it: go on.
+    VolumeLostBefore,
+    /// What is there is not the journal that acted last, or lacks its end: it is set aside, and
+    /// then as with a lost volume.
+    SetAside {
+        /// What was found, in a sentence.
+        why: String,
+    },
     /// Only a person can settle it.
     Refuse {
         /// What was found and what to do.
@@ -66,33 +80,31 @@ pub fn judge(found: &Found<'_>) -> Verdict {
             (Some(_), true) => Verdict::AnchorLost,
         };
     };
-    if found.genesis.is_none() || anchor.journal_id != found.journal_id {
-        return refuse(
-            exit::VERDICT,
-            format!(
-                "the anchor names journal {} at sequence {}, but this directory holds {}: the volume \
-             was lost or is another one. Bring the right volume back. If it is gone for good, \
-             delete the ConfigMap xsld-operator-journal: the operator then begins a new journal \
-             and adopts the caches that it finds, and deletes nothing before two equal looks",
-                anchor.journal_id,
-                anchor.seq,
-                if found.genesis.is_none() {
-                    "no journal".to_owned()
-                } else {
-                    format!("journal {}", found.journal_id)
-                },
-            ),
+    if found.genesis.is_none() {
+        return Verdict::VolumeLost;
+    }
+    if anchor.journal_id != found.journal_id {
+        let begun_for_it = found.gap.is_some_and(|gap| {
+            gap.old_journal == anchor.journal_id && gap.anchor_seq == anchor.seq
+        });
+        if begun_for_it {
+            return Verdict::VolumeLostBefore;
+        }
+        let why = format!(
+            "the anchor names journal {} at sequence {}, and the volume held journal {} with {} \
+             records",
+            anchor.journal_id, anchor.seq, found.journal_id, found.seq
         );
+        return Verdict::SetAside { why };
     }
     match found.hash_at_anchor {
-        None => refuse(
-            exit::VERDICT,
-            format!(
-                "the journal ends at sequence {}, but its anchor names sequence {}: records were lost, \
-             or an older copy of the volume is mounted. Bring the newest copy back",
+        None => Verdict::SetAside {
+            why: format!(
+                "the journal ended at sequence {} and its anchor names sequence {}: records were \
+                 lost, or an older copy of the volume was mounted",
                 found.seq, anchor.seq
             ),
-        ),
+        },
         Some(hash) if hex(&hash) == anchor.hash => Verdict::Normal,
         Some(_) => refuse(
             exit::VERDICT,
@@ -126,6 +138,7 @@ mod tests {
             namespace_uid: "ns-uid",
             has_caches: true,
             hash_at_anchor: Some([9; 32]),
+            gap: None,
         }
     }
 
@@ -148,14 +161,47 @@ mod tests {
     }
 
     #[test]
+    fn a_lost_volume_is_begun_anew_and_a_journal_that_acted_before_is_set_aside() {
+        let anchor = anchor();
+        let base = found(Some(&anchor));
+        let nothing = Found { genesis: None, seq: 0, has_caches: false, ..base.clone() };
+        assert_eq!(judge(&nothing), Verdict::VolumeLost);
+        let cases = [
+            (Found { journal_id: Uuid::from_u128(2), ..base.clone() }, "the volume held"),
+            (Found { hash_at_anchor: None, seq: 6, ..base.clone() }, "records were lost"),
+        ];
+        for (found, word) in cases {
+            match judge(&found) {
+                Verdict::SetAside { why } => assert!(why.contains(word), "{why}"),
+                verdict => panic!("{verdict:?} for {word}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_crash_between_the_new_journal_and_its_anchor_sets_nothing_aside() {
+        let anchor = anchor();
+        let gap = Gap { old_journal: anchor.journal_id, found_seq: 0, anchor_seq: anchor.seq };
+        let begun = Found {
+            journal_id: Uuid::from_u128(2),
+            seq: 2,
+            has_caches: false,
+            hash_at_anchor: None,
+            gap: Some(&gap),
+            ..found(Some(&anchor))
+        };
+        assert_eq!(judge(&begun), Verdict::VolumeLostBefore);
+        let older = Gap { anchor_seq: 3, ..gap };
+        let other = Found { gap: Some(&older), ..begun };
+        assert!(matches!(judge(&other), Verdict::SetAside { .. }), "a gap of another time");
+    }
+
+    #[test]
     fn what_only_a_person_can_settle_is_refused_with_its_reason() {
         let anchor = anchor();
         let base = found(Some(&anchor));
         let cases = [
             (Found { namespace_uid: "other", ..base.clone() }, "another cluster"),
-            (Found { genesis: None, seq: 0, ..base.clone() }, "no journal"),
-            (Found { journal_id: Uuid::from_u128(2), ..base.clone() }, "volume"),
-            (Found { hash_at_anchor: None, seq: 6, ..base.clone() }, "records were lost"),
             (Found { hash_at_anchor: Some([8; 32]), ..base }, "forked"),
         ];
         for (found, word) in cases {

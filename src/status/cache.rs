@@ -213,6 +213,7 @@ fn deferred(facts: &Facts<'_>) -> Verdict {
         && matches!(
             waiting.reason,
             Reason::ForeignTask
+                | Reason::CapacityShort
                 | Reason::WaitingForLease
                 | Reason::PartitionReached
                 | Reason::Deferred
@@ -372,6 +373,22 @@ fn journal(facts: &Facts<'_>) -> Verdict {
     });
     match problem {
         Some(problem) => Verdict::no(problem.reason, problem.message.clone()),
-        None => Verdict::yes(Reason::Healthy, "the journal takes records and matches its anchor"),
+        None => sound_journal(facts),
+    }
+}
+
+/// A journal that takes records; after a gap it says so for ever.
+fn sound_journal(facts: &Facts<'_>) -> Verdict {
+    let sound = "the journal takes records and matches its anchor";
+    match &facts.inputs.gap {
+        None => Verdict::yes(Reason::Healthy, sound),
+        Some(gap) => Verdict::yes(
+            Reason::JournalGap,
+            format!(
+                "{sound}; it was begun anew after journal {}, of which record {} is the last that \
+                 was anchored and {} were found",
+                gap.old_journal, gap.anchor_seq, gap.found_seq
+            ),
+        ),
     }
 }

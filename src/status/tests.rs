@@ -25,6 +25,7 @@ struct Scene {
     decision: Option<Decision>,
     target: &'static str,
     update: Option<Waiting>,
+    gap: Option<Gap>,
     now: Timestamp,
 }
 
@@ -56,6 +57,7 @@ impl Scene {
             decision,
             target: "image:1",
             update: None,
+            gap: None,
             now: "2026-11-23T19:00:00Z".parse().unwrap(),
         }
     }
@@ -70,6 +72,7 @@ impl Scene {
             decision: self.decision.as_ref(),
             head: Some(StreamHead { seq: 7, stream_seq: 5, epoch: Epoch(2), hash: [1; 32] }),
             journal_id: Uuid::from_u128(9),
+            gap: self.gap.clone(),
             image: Some("image:1"),
             target_image: Some(self.target),
             wanted_template: Some(&self.world.wanted.template.0),

@@ -140,8 +140,11 @@ fn overview(
     }
     let holder = folded.log.holder.as_deref().unwrap_or("nobody");
     output.line(&format!("epoch     {} held by {}", folded.log.epoch, escape(holder)))?;
-    if folded.log.gap {
-        output.line("gap       records were lost before this journal went on")?;
+    if let Some(gap) = &folded.log.gap {
+        output.line(&format!(
+            "gap       begun anew after journal {}: its anchor named record {}, found were {}",
+            gap.old_journal, gap.anchor_seq, gap.found_seq
+        ))?;
     }
     if caches.is_empty() {
         return Ok(());

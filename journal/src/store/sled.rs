@@ -36,11 +36,13 @@ mod heal;
 mod lock;
 mod mend;
 mod open;
+mod set_aside;
 
 pub use compact::{Compacted, compact};
 use generation::Generation;
 use lock::Lock;
 pub use open::{Healed, OpenError, OpenReport};
+pub use set_aside::{FORMER_DIR, set_aside};
 
 /// The most appends that share one sync.
 pub const BATCH_MAX: usize = 256;

@@ -293,3 +293,14 @@ fn a_listed_name_of_nobody_is_shown_and_not_wanted() {
     assert_eq!(status.member_states.last().unwrap().name, "stranger");
     assert!(told(&status, Type::MembersJoined).2.contains("not wanted: stranger"));
 }
+
+#[test]
+fn a_journal_that_was_begun_anew_after_a_loss_says_so_and_the_cache_is_ready() {
+    let mut scene = Scene::group(2);
+    let gap = Gap { old_journal: Uuid::from_u128(7), found_seq: 3, anchor_seq: 9 };
+    scene.gap = Some(gap);
+    let (truth, reason, message) = scene.told(Type::JournalHealthy);
+    assert_eq!((&*truth, &*reason), ("True", "JournalGap"));
+    assert!(message.contains(&Uuid::from_u128(7).to_string()), "{message}");
+    assert_eq!(scene.told(Type::Ready).0, "True");
+}

@@ -66,6 +66,9 @@ pub struct Allowed {
     pub foreign_tasks: bool,
     /// Somebody else than the operator lowered the replicas.
     pub scaled_by_hand: bool,
+    /// Directories of journals that the scenario took away: the operator cannot know them, but what
+    /// was done by them was done with their intents.
+    pub lost_journals: Vec<PathBuf>,
 }
 
 impl Context {

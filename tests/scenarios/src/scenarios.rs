@@ -9,6 +9,7 @@ mod failures;
 mod faults;
 mod grids;
 mod input;
+mod losses;
 mod operators;
 mod profile;
 mod random;
@@ -39,6 +40,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(budget::scenarios());
     all.extend(claims::scenarios());
     all.extend(operators::scenarios());
+    all.extend(losses::scenarios());
     all.extend(grids::scenarios());
     all.extend(templates::scenarios());
     all.extend(profile::scenarios());

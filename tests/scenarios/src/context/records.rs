@@ -36,6 +36,20 @@ impl Context {
     }
 }
 
+/// The records of the journals that a journal's directory keeps aside, oldest first.
+pub(crate) fn former(dir: &Path) -> Result<Vec<Record>> {
+    let former = dir.join(xsld_journal::store::sled::FORMER_DIR);
+    if !former.exists() {
+        return Ok(Vec::new());
+    }
+    let mut kept = std::fs::read_dir(former)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<std::io::Result<Vec<_>>>()?;
+    kept.sort();
+    let all = kept.iter().map(|dir| records(dir)).collect::<Result<Vec<_>>>()?;
+    Ok(all.concat())
+}
+
 /// The records of a journal's directory.
 ///
 /// # Errors

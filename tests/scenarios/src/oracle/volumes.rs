@@ -71,7 +71,11 @@ fn is_true(
 ) -> Result {
     let member = claim.strip_prefix("vol-").unwrap_or(claim);
     if let Receipt::Disjoined { seq } = receipt {
-        let record = evidence.records.iter().find(|record| record.seq() == *seq);
+        let record = evidence
+            .records
+            .iter()
+            .chain(&evidence.former)
+            .find(|record| record.seq() == *seq && record.event.name() == "step_succeeded");
         let record = record.with_context(|| format!("its receipt names record {seq}: none"))?;
         ensure!(
             record.event.name() == "step_succeeded",

@@ -172,7 +172,12 @@ async fn second_waits(c: &Context) -> Result {
     Ok(())
 }
 
-async fn refused(c: &Context, options: &OperatorOptions, code: i32, words: &[&str]) -> Result {
+pub(super) async fn refused(
+    c: &Context,
+    options: &OperatorOptions,
+    code: i32,
+    words: &[&str],
+) -> Result {
     let mut operator = c.spawn_operator(options).await?;
     let status = ends(&mut operator, MINUTE).await?;
     let tail = operator.log_tail(3);

@@ -11,7 +11,7 @@ use crate::kill::{Kill, Moment};
 use crate::{Result, Scenario};
 
 /// A change of size by one takes 5 to 10 s at this time scale; a loaded machine gets more.
-const CHANGE: Duration = Duration::from_secs(90);
+pub(super) const CHANGE: Duration = Duration::from_secs(90);
 
 pub(super) fn scenarios() -> Vec<Scenario> {
     let mut all = vec![
