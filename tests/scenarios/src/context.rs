@@ -1,5 +1,6 @@
 //! What a scenario can do and see: its namespace, its operator, the API, the members, the journal.
 
+mod entries;
 mod history;
 mod members;
 mod objects;
@@ -44,6 +45,7 @@ pub struct Context {
     may_end: Mutex<bool>,
     credentials: Mutex<Credentials>,
     allowed: Mutex<Allowed>,
+    entries: entries::Entries,
     /// The release that the members speak.
     release: Mutex<Profile>,
 }
@@ -96,6 +98,7 @@ impl Context {
                 secret_key: format!("Canary-Key-{number}-7b1e!"),
             }),
             allowed: Mutex::default(),
+            entries: entries::Entries::default(),
             release: Mutex::default(),
         })
     }

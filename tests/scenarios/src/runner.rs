@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use anyhow::Context as _;
 use libtest_mimic::{Arguments, Failed, Trial};
 use tokio::runtime::{Builder, Runtime};
 use xsld_sim::control_plane::{Progress, Step};
@@ -104,6 +105,7 @@ async fn play(scenario: &Scenario, context: &Context) -> Result {
         context.start_operator().await?;
     }
     (scenario.body)(context).await?;
+    context.entries_are_held().await.context("an entry was lost")?;
     match scenario.ending {
         Ending::AtRest => oracle::at_rest(context).await,
         Ending::Disturbed => oracle::disturbed(context).await,

@@ -130,7 +130,7 @@ impl Context {
         .await
     }
 
-    /// Stores an entry in a grid through a member.
+    /// Stores an entry in a grid through a member. It must be there at the scenario's end.
     ///
     /// # Errors
     /// When the member refuses it.
@@ -140,7 +140,7 @@ impl Context {
         let answer = request.body(value.to_owned()).send().await?;
         let status = answer.status();
         ensure!(status.is_success(), "{pod} answers {status}: {}", answer.text().await?);
-        Ok(())
+        self.remember(grid, key, value).await
     }
 
     /// Reads an entry of a grid through a member; none when it is not there.

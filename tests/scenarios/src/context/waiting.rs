@@ -108,7 +108,8 @@ impl Context {
         agree.map_err(|error| error.context("Ready was told too early"))
     }
 
-    /// Waits until a grid is Online and Ready for its present generation.
+    /// Waits until a grid is Online and Ready for its present generation, and has some entries in
+    /// it that must be there at the scenario's end.
     ///
     /// # Errors
     /// When it takes longer than `limit`.
@@ -116,8 +117,8 @@ impl Context {
         self.wait_for(Kind::Grid, name, "Online", limit, |grid| {
             grid["status"]["status"] == "Online" && is_true(grid, "Ready", None) && is_current(grid)
         })
-        .await
-        .map(drop)
+        .await?;
+        self.fill(name).await
     }
 
     /// Waits until an object is gone.

@@ -78,6 +78,7 @@ async fn delete_cache(c: &Context) -> Result {
 
 /// The default: volumes outlive the cache, and a new cache of the same name is the same group.
 async fn retained_when_deleted(c: &Context) -> Result {
+    c.entries_are_lost("all members ended, and entries live in their memory");
     c.create("c", 2).await?;
     c.create_grid("g", json!({"deletionPolicy": "Retain"})).await?;
     c.ready("c", 2, 2 * MINUTE).await?;

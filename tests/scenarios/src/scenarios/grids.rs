@@ -221,6 +221,9 @@ async fn data_survives(c: &Context) -> Result {
 
 /// Twice in error, so that the wait between is gone through.
 async fn recovered(c: &Context) -> Result {
+    c.entries_are_lost(
+        "a grid in error serves nothing, and what it held goes when it is made again",
+    );
     with_cache(c, 1).await?;
     c.create_grid("g", json!({})).await?;
     c.grid_online("g", CHANGE).await?;
@@ -242,6 +245,9 @@ async fn recovered(c: &Context) -> Result {
 }
 
 async fn never_recovered(c: &Context) -> Result {
+    c.entries_are_lost(
+        "a grid in error serves nothing, and what it held goes when it is made again",
+    );
     with_cache(c, 1).await?;
     c.create_grid("g", json!({})).await?;
     c.grid_online("g", CHANGE).await?;
