@@ -4,6 +4,7 @@
 //! the controller records it, does it and observes again. The same tables settle a step that is
 //! running as planned and one that a crash left in doubt: there is no second path for recovery.
 
+pub mod capacity;
 pub mod deletion;
 pub mod disjoin;
 pub mod grids;

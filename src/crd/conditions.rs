@@ -221,6 +221,8 @@ reasons! {
     RotatingCredentials,
     /// The template stays as long as a grid is made from it.
     TemplateInUse,
+    /// The members that are to stay cannot hold what the leaving ones hold.
+    CapacityShort,
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use xsld_journal::state::{JoinHistory, Leaving, Operation};
 
 use super::disjoin::{Presence, presence};
 use super::views::{self, Listing, OwnView};
-use super::{ATTEMPTS_MAX, Decision, Inputs, evidence, replication};
+use super::{ATTEMPTS_MAX, Decision, Inputs, capacity, evidence, replication};
 use crate::crd::conditions::ConditionReason as Reason;
 use crate::xsld::view::Answer;
 
@@ -101,6 +101,12 @@ fn run(operation: &Operation, inputs: Inputs<'_>, step: Step, evidence: String) 
 
 fn begin(inputs: Inputs<'_>, goal: Goal, next: Decision) -> Decision {
     let Inputs { wanted, state, .. } = inputs;
+    // A scale-down that cannot take its first step holds up nothing else.
+    if let Decision::Wait(waiting) = &next
+        && waiting.reason == Reason::CapacityShort
+    {
+        return next;
+    }
     let committed = state.committed.replicas.unwrap_or(0);
     let beyond = state.members.keys().any(|ordinal| *ordinal >= wanted.size);
     let (kind, reason) = if !state.bootstrapped {
@@ -476,6 +482,9 @@ fn disjoin_highest(inputs: Inputs<'_>) -> Option<Decision> {
     let ordinal = *ordinal;
     if let Some(waiting) = busy(inputs) {
         return Some(waiting);
+    }
+    if let Some(waiting) = capacity::short(inputs) {
+        return Some(Decision::Wait(waiting));
     }
     if let Some(decision) = replication::move_primary_away(inputs, ordinal) {
         return Some(decision);

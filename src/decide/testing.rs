@@ -342,6 +342,7 @@ pub(crate) fn view(members: &[Ordinal]) -> GroupView {
         address: Some(format!("10.0.0.{ordinal}")),
         status: MemberStatus::Online,
         capacity: None,
+        used: None,
         catalog: Some(true),
         primary: Some(*ordinal == 0),
         replication: None,

@@ -96,6 +96,8 @@ pub struct GroupMember {
     pub status: MemberStatus,
     /// Capacity in GB.
     pub capacity: Option<u64>,
+    /// What it holds, in MB; none where the release does not tell.
+    pub used: Option<u64>,
     /// Whether it runs a catalog server.
     pub catalog: Option<bool>,
     /// Whether it holds the group's configuration.
@@ -270,6 +272,7 @@ mod tests {
             address: None,
             status: MemberStatus::Online,
             capacity: None,
+            used: None,
             catalog: None,
             primary,
             replication: None,

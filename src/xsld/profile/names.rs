@@ -208,6 +208,8 @@ many_names! {
         status = ["status"],
         /// Its capacity in GB.
         capacity = ["capacity"],
+        /// What it holds, in MB.
+        used = ["usedCapacity"],
         /// Whether it runs a catalog server.
         catalog = ["isCatalog"],
         /// Whether it is the primary.

@@ -58,6 +58,7 @@ fn merge(one: &mut GroupMember, other: &GroupMember) {
     agreed(&mut one.host, &other.host);
     agreed(&mut one.address, &other.address);
     agreed(&mut one.capacity, &other.capacity);
+    agreed(&mut one.used, &other.used);
     agreed(&mut one.catalog, &other.catalog);
     agreed(&mut one.replication, &other.replication);
     // Taking a primary for an ordinary member would be the worse mistake.
@@ -80,6 +81,7 @@ fn member(profile: &ApiProfile, item: &Value) -> Result<GroupMember, String> {
         address: find(entry, &fields.address).and_then(shown),
         status: status(profile, entry),
         capacity: find(entry, &fields.capacity).and_then(whole_number),
+        used: find(entry, &fields.used).and_then(whole_number),
         catalog: find(entry, &fields.catalog).and_then(truth),
         primary: find(entry, &fields.primary).and_then(truth),
         replication: find(entry, &fields.replication).and_then(shown).map(|word| {

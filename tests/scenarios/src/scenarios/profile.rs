@@ -58,7 +58,7 @@ fn spoken() -> Value {
             "group": {"cacheMemberGroupName": "cluster", "members": "nodes", "stale": "outdated"},
             "member": {
                 "memberName": "node", "hostName": "fqdn", "ipAddress": "ip", "status": "state",
-                "capacity": "gigabytes", "isCatalog": "hasCatalog", "isPrimary": "leads",
+                "capacity": "gigabytes", "usedCapacity": "megabytesHeld", "isCatalog": "hasCatalog", "isPrimary": "leads",
                 "replicationRole": "part",
             },
             "task": {

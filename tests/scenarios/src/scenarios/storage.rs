@@ -22,6 +22,9 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             Box::pin(cannot_grow(c))
         }),
         Scenario::new("storage::a_smaller_size_is_refused", |c| Box::pin(shrunk(c))),
+        Scenario::new("storage::a_scale_down_waits_until_the_rest_can_hold_the_data", |c| {
+            Box::pin(too_full(c))
+        }),
         Scenario::new("storage::a_kept_volume_serves_nothing_from_before", |c| Box::pin(stale(c))),
     ]
 }
@@ -133,6 +136,30 @@ async fn shrunk(c: &Context) -> Result {
     let said = format!("{error:#}");
     ensure!(said.contains("can only grow"), "{said}");
     ensure!(asks_for(&c.get(Kind::Claim, "vol-c-0").await?, "2Gi"), "the claim was changed");
+    Ok(())
+}
+
+/// The group tells what its members hold: the leaving one more than the other has room for.
+async fn too_full(c: &Context) -> Result {
+    c.create("c", 2).await?;
+    c.ready("c", 2, 2 * MINUTE).await?;
+    for (member, megabytes) in [("c-0", 900), ("c-1", 700)] {
+        let shown = json!({"fault": "show_used", "member": member, "megabytes": megabytes});
+        c.fault("c-0", shown).await?;
+    }
+    c.resize("c", 1).await?;
+    let told = |cache: &Value| waits(cache, "CapacityShort");
+    let cache = c.wait_for(Kind::Cache, "c", "CapacityShort", MINUTE, told).await?;
+    let message = condition(&cache, "Deferred").map(|found| found["message"].to_string());
+    let message = message.unwrap_or_default();
+    for figure in ["700 MB", "900 of 1024 MB", "124 MB free"] {
+        ensure!(message.contains(figure), "{figure} is not in: {message}");
+    }
+    ensure!(c.count("disjoin_started", "")? == 0, "a member was disjoined");
+    ensure!(cache["status"]["operation"].is_null(), "an operation was begun: {cache}");
+    c.clear_faults("c-0").await?;
+    c.ready("c", 1, 2 * MINUTE).await?;
+    ensure!(c.count("disjoined", "c-1")? == 1, "c-1 was not disjoined once it fitted");
     Ok(())
 }
 

@@ -137,6 +137,8 @@ pub enum FaultKind {
     DenyAuth,
     /// The member's own view of the group leaves out another member.
     SplitView { omit: String },
+    /// The member's own view of the group shows that another member holds so many MB.
+    ShowUsed { member: String, megabytes: u64 },
     /// The member forgets something, at once.
     Forget {
         #[serde(default)]
@@ -189,7 +191,7 @@ const fn fault(
     Description { fault, fields, meaning }
 }
 
-static CATALOGUE: [Description; 24] = [
+static CATALOGUE: [Description; 25] = [
     fault(
         "crash",
         &["when", "effect"],
@@ -231,6 +233,11 @@ static CATALOGUE: [Description; 24] = [
     fault("hide_descriptions", &[], "the task list tells no descriptions"),
     fault("deny_auth", &[], "requests are answered with 401, whatever the password"),
     fault("split_view", &["omit"], "the member's own view of the group leaves out the member omit"),
+    fault(
+        "show_used",
+        &["member", "megabytes"],
+        "the member's own view of the group shows that the member holds so many megabytes",
+    ),
     fault("forget", &["what"], "the member forgets at once its tasks (default), data, or group"),
     fault("break_grid", &["grid"], "the grid is shown in error; once for each deletion of it"),
     fault("rotate_password", &["password"], "the group has another password, as from the console"),
@@ -370,6 +377,8 @@ mod tests {
                 ("ms", json!(5)),
                 ("code", json!(500)),
                 ("omit", json!("c-1")),
+                ("member", json!("c-1")),
+                ("megabytes", json!(5)),
                 ("password", json!("Other1234!")),
                 ("grid", json!("g")),
             ] {

@@ -259,7 +259,20 @@ impl Member {
             Some(FaultKind::SplitView { omit }) => Some(omit),
             _ => None,
         };
-        Answer::json(200, self.read(|state| state.group_json(omitted.as_deref())))
+        let mut group = self.read(|state| state.group_json(omitted.as_deref()));
+        for member in group["members"].as_array_mut().into_iter().flatten() {
+            let name = member["memberName"].as_str().unwrap_or_default().to_owned();
+            let shown = |kind: &FaultKind| match kind {
+                FaultKind::ShowUsed { member, .. } => *member == name,
+                _ => false,
+            };
+            if let Some(FaultKind::ShowUsed { megabytes, .. }) =
+                self.fault(request.occasion(), shown)
+            {
+                member["usedCapacity"] = Value::from(megabytes);
+            }
+        }
+        Answer::json(200, group)
     }
 
     fn show_permissions(&self, group: &str) -> Answer {
