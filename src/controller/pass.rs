@@ -15,7 +15,7 @@ use super::resolve::{Resolved, resolve};
 use super::{Context, Error, Subject, credentials, grids, objects, step, templates};
 use crate::crd::{FINALIZER, OnFailure, ReplicationMode, ResetHalfJoined, VolumePolicy, XsldCache};
 use crate::decide::watch::Watch;
-use crate::decide::{Decision, Inputs, Wanted, decide, replication, roll, steps};
+use crate::decide::{Decision, Inputs, Wanted, decide, replication, roll, steps, views};
 use crate::execute::Target;
 use crate::manifests::{self, CommittedTemplate, Evictions};
 use crate::observation::Observation;
@@ -96,6 +96,10 @@ pub async fn reconcile(
     if !deleting && acted == Some(Decision::Rest) {
         credentials::keep(&pass).await?;
     }
+    // One slow answer is no news: a status that followed it would be written back a moment later.
+    if acted.is_some() && resolved.problems.is_empty() && pass.is_hiccup(deleting) {
+        return Ok(Action::requeue(context.times.poll_active));
+    }
     pass.tell(&resolved.problems, acted.as_ref()).await?;
     templates::finish(&pass);
     grids::finish(&pass, acted.as_ref()).await?;
@@ -161,9 +165,20 @@ impl<'a> Pass<'a> {
         self.watch = watch.observe(self.seen.stable(), now, key, task, window);
         self.watch.note_roll(roll::marker(&self.state));
         self.watch.note_lost_primary(replication::unseen_primary(&self.seen, &self.state));
+        self.watch.note_missed(views::missed_an_answer(&self.seen, &self.state));
         if self.seen.any_task_running() {
             self.watch.busy();
         }
+    }
+
+    /// Whether a look or two that a member missed are all that is new since this very spec's status
+    /// was told.
+    fn is_hiccup(&self, deleting: bool) -> bool {
+        let told = self.object.status.as_ref().and_then(|status| status.observed_generation);
+        !deleting
+            && told.is_some()
+            && told == self.object.metadata.generation
+            && self.watch.is_hiccup()
     }
 
     /// What a decision looks at, with `state` in the place of the journal's.
@@ -280,6 +295,7 @@ impl<'a> Pass<'a> {
             decision,
             head: context.store.stream_head(self.subject.stream),
             journal_id: context.store.head().journal_id,
+            gap: context.store.log_state().gap.clone(),
             image: committed.as_ref().and_then(CommittedTemplate::image),
             target_image: self.valid.as_ref().map(|valid| valid.image.as_str()),
             wanted_template: Some(&self.wanted.template.0),
@@ -295,7 +311,6 @@ impl<'a> Pass<'a> {
 
 fn evictions(state: &CacheState) -> Evictions {
     Evictions::during(state.operation.as_ref().map(|operation| operation.kind))
-            gap: context.store.log_state().gap.clone(),
 }
 
 async fn look(
@@ -336,6 +351,7 @@ async fn tell_invalid(
         decision: None,
         head: context.store.stream_head(subject.stream),
         journal_id: context.store.head().journal_id,
+        gap: context.store.log_state().gap.clone(),
         image: None,
         target_image: None,
         wanted_template: None,
@@ -351,7 +367,6 @@ async fn tell_invalid(
 /// policy for its volumes counts.
 fn wanted(
     object: &XsldCache,
-        gap: context.store.log_state().gap.clone(),
     subject: &Subject,
     valid: Option<&ValidCache>,
     grids: &grids::Grids,

@@ -3,7 +3,7 @@
 use xsld_journal::event::{End, Event, Goal, OperationKind, Receipt, Step};
 
 use super::testing::{OPERATION, World, claim_uid, name, view};
-use super::{ATTEMPTS_MAX, Decision};
+use super::{ATTEMPTS_MAX, Decision, views};
 use crate::crd::conditions::ConditionReason as Reason;
 use crate::xsld::view::{Answer, MemberStatus, TaskStatus};
 use xsld_journal::event::StepKey;
@@ -520,4 +520,24 @@ fn a_goal_is_superseded_only_between_steps() {
     let operation = world.state.operation.as_ref().unwrap();
     assert_eq!(operation.id, OPERATION);
     assert_eq!(operation.goal, Goal::Members { size: 2, catalogs: 3 });
+}
+
+#[test]
+fn only_silence_at_rest_of_a_running_member_is_a_missed_answer() {
+    let silent = || Answer::Unknown { reason: "timed out".to_owned() };
+    let mut world = World::group(2);
+    assert!(!views::missed_an_answer(&world.seen, &world.state));
+    world.seen.reports.get_mut(&1).unwrap().group = silent();
+    assert!(views::missed_an_answer(&world.seen, &world.state));
+    // A member that Kubernetes shows to have ended is no matter of patience.
+    world.seen.pods.get_mut(&1).unwrap().running = false;
+    assert!(!views::missed_an_answer(&world.seen, &world.state));
+    world.seen.pods.get_mut(&1).unwrap().running = true;
+    world.seen.pods.get_mut(&1).unwrap().incarnation.restarts += 1;
+    assert!(!views::missed_an_answer(&world.seen, &world.state), "another process");
+    world = World::group(2);
+    let report = world.seen.reports.get_mut(&1).unwrap();
+    report.group = silent();
+    report.untrusted = Some("another certificate".to_owned());
+    assert!(!views::missed_an_answer(&world.seen, &world.state), "a finding of its own");
 }

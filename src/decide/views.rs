@@ -90,6 +90,23 @@ pub fn established_report<'a>(
     (same_claim && same_process).then_some(report)
 }
 
+/// Whether a member of a group at rest, whose process Kubernetes shows running as it was recorded,
+/// did not answer a question. An answer that refuses is one, and so is another certificate.
+pub fn missed_an_answer(seen: &Observation, state: &CacheState) -> bool {
+    let unknown = |report: &Report| {
+        report.untrusted.is_none()
+            && (matches!(report.group, Answer::Unknown { .. })
+                || matches!(report.tasks, Answer::Unknown { .. }))
+    };
+    let silent = |ordinal: &Ordinal| {
+        let stays = seen.pods.get(ordinal).is_some_and(|pod| pod.running && !pod.deleting);
+        stays && established_report(seen, state, *ordinal).is_some_and(unknown)
+    };
+    let unread = matches!(seen.grids, Some(Answer::Unknown { .. }))
+        || matches!(seen.templates, Some(Answer::Unknown { .. }));
+    state.operation.is_none() && (unread || state.members.keys().any(silent))
+}
+
 /// The view of an established member, if it has one.
 pub fn view_of<'a>(
     seen: &'a Observation,

@@ -13,6 +13,10 @@ use crate::observation::Stable;
 /// After this many probes without an answer the operation is parked.
 pub const PROBES_MAX: u32 = 5;
 
+/// Looks in a row that a member at rest may miss before its silence is told: a single slow answer
+/// says nothing of the member, and a status that followed each of them would never rest.
+pub const MISSES_MAX: u32 = 3;
+
 /// What was seen of one cache over time.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Watch {
@@ -33,6 +37,8 @@ pub struct Watch {
     /// How far the roll has come, and since when.
     roll: Option<(u64, usize)>,
     roll_since: Moment,
+    /// Looks in a row in which a member at rest did not answer.
+    missed: u32,
     /// The attempt that this very process sent last.
     pub sent_here: Option<StepKey>,
 }
@@ -129,6 +135,16 @@ impl Watch {
         if self.roll.is_some() { self.now.since(self.roll_since) } else { Duration::ZERO }
     }
 
+    /// Takes note of whether a member at rest did not answer in the last look.
+    pub fn note_missed(&mut self, missed: bool) {
+        self.missed = if missed { self.missed.saturating_add(1) } else { 0 };
+    }
+
+    /// Whether a member at rest has just missed a look or two, and not yet [`MISSES_MAX`] in a row.
+    pub fn is_hiccup(&self) -> bool {
+        (1..MISSES_MAX).contains(&self.missed)
+    }
+
     /// Whether the attempt was sent by another process than this one, or its answer was lost.
     pub fn found_by_probe(&self, key: StepKey) -> bool {
         self.sent_here != Some(key)
@@ -192,6 +208,25 @@ mod tests {
         watch.note_lost_primary(Some(0));
         assert_eq!(watch.primary_lost_for(0), Duration::from_secs(10));
         assert_eq!(watch.primary_lost_for(1), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_silence_is_told_once_it_lasts_and_a_single_one_never() {
+        let mut watch = Watch::default();
+        assert!(!watch.is_hiccup(), "nothing was missed");
+        for _ in 0..100 {
+            watch.note_missed(true);
+            assert!(watch.is_hiccup());
+            watch.note_missed(false);
+            assert!(!watch.is_hiccup());
+        }
+        let held: Vec<_> = (0..4)
+            .map(|_| {
+                watch.note_missed(true);
+                watch.is_hiccup()
+            })
+            .collect();
+        assert_eq!(held, [true, true, false, false]);
     }
 
     #[test]
