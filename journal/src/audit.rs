@@ -10,6 +10,7 @@
 //! only reads, and takes no notice of it. Damage anywhere else is never passed over: it is told
 //! with its segment, line and sequence.
 
+mod ballast;
 mod export;
 mod line;
 mod load;
@@ -18,13 +19,16 @@ mod seal;
 mod survey;
 mod writer;
 
+#[cfg(test)]
+pub(crate) use ballast::BALLAST_BYTES;
+pub(crate) use ballast::release_in as release_ballast;
 pub use export::{ExportError, Header, export_segments, read_header, write_header};
 pub(crate) use line::render;
 pub use line::{LineError, StoredLine, readable_event, time_text};
 pub use load::{LoadError, Loaded, TornTail, load};
 pub use reader::{Follower, Form, Lines, Position, RawLine, Segment, broken_files, segments};
 pub use survey::{Assembler, Found, Item, Unreadable, survey, survey_segments};
-pub(crate) use writer::{Sink, Writer, create_broken, cut_torn_tail, sync_dir};
+pub(crate) use writer::{Sink, Writer, create_broken, cut_torn_tail};
 
 /// How a segment's name begins.
 const SEGMENT_PREFIX: &str = "audit-";

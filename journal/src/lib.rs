@@ -18,6 +18,7 @@ pub mod check;
 pub mod cli;
 pub mod codec;
 pub mod event;
+mod io;
 pub mod record;
 pub mod replay;
 pub mod state;

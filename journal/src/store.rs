@@ -133,6 +133,13 @@ pub enum AppendError {
         /// What happened first.
         reason: String,
     },
+    /// The disk is full, and what room was kept is needed to bring to its end what was begun:
+    /// outcomes are still taken, new work is not.
+    #[error(
+        "the journal's disk is full: outcomes are still recorded, but nothing new is begun until \
+         there is room again"
+    )]
+    NoReserve,
 }
 
 impl AppendError {
@@ -147,6 +154,7 @@ impl AppendError {
             Self::TextTooLarge { .. } => "text_too_large",
             Self::Empty => "empty",
             Self::Poisoned { .. } => "poisoned",
+            Self::NoReserve => "no_reserve",
         }
     }
 

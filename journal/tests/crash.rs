@@ -3,6 +3,9 @@
 //! The process is this test binary itself: with [`DIR_VARIABLE`] set, `child_appends` opens the
 //! journal of that directory, appends from several threads until it is killed, and prints a line
 //! for every acknowledged append.
+//!
+//! A run kills a hundred times; `XSLD_KILLS=2000` kills two thousand times, a new journal for each
+//! hundred.
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the finding")]
 
@@ -23,7 +26,10 @@ use xsld_journal::replay;
 use xsld_journal::store::{Append, OpenError, OpenOptions, SledStore, Store, open};
 
 const DIR_VARIABLE: &str = "XSLD_JOURNAL_CRASH_TEST_DIR";
+/// How often one journal's writer is killed.
 const KILLS: u64 = 100;
+/// How often in all; [`KILLS`] when it is not set.
+const KILLS_VARIABLE: &str = "XSLD_KILLS";
 const WRITERS: u128 = 4;
 const JOURNAL: Uuid = Uuid::from_u128(1);
 
@@ -171,9 +177,25 @@ fn assert_whole(records: &[Record], acks: &BTreeMap<u64, String>, kill: u64) {
 
 #[test]
 fn no_acknowledged_record_is_missing_after_a_hundred_kills() {
+    let kills = std::env::var(KILLS_VARIABLE).ok().map_or(KILLS, |kills| kills.parse().unwrap());
+    let mut numbers = Numbers(20_260_501);
+    let mut told = [0; 2];
+    for _ in 0..kills.div_ceil(KILLS) {
+        let (acknowledged, more) = kill_a_hundred_times(&mut numbers);
+        told = [told[0] + acknowledged, told[1] + more];
+    }
+    let [acknowledged, more] = told;
+    say(&format!(
+        "killed {} times: {acknowledged} acknowledged records, 0 of them missing; {more} more were \
+         found that nobody had been told of",
+        kills.div_ceil(KILLS) * KILLS
+    ));
+}
+
+/// How many records were acknowledged, and how many more were there at the end.
+fn kill_a_hundred_times(numbers: &mut Numbers) -> (usize, usize) {
     let dir = tempfile::tempdir().unwrap();
     let journal = dir.path().join("journal");
-    let mut numbers = Numbers(20_260_501);
     let mut acks = BTreeMap::new();
     let mut unacknowledged = 0;
     for kill in 0..KILLS {
@@ -205,6 +227,7 @@ fn no_acknowledged_record_is_missing_after_a_hundred_kills() {
     let most = (WRITERS as u64 + 1) * 2 * KILLS;
     assert!((unacknowledged as u64) < most, "{unacknowledged} records nobody was told of");
     texts_are_there(&journal);
+    (acks.len(), unacknowledged)
 }
 
 /// The long texts of the records are as durable as the records.

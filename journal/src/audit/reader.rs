@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use flate2::bufread::MultiGzDecoder;
 
 use super::{SEALED_SUFFIX, SEGMENT_PREFIX, SEGMENT_SUFFIX};
+use crate::io as disk;
 
 /// One file of the audit log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,10 +36,10 @@ pub enum Form {
 impl Segment {
     /// Opens it at its first record. A segment that was sealed since it was listed is found too.
     fn open(&self) -> io::Result<LineReader> {
-        let (file, form) = match File::open(&self.path) {
+        let (file, form) = match disk::open(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && self.form == Form::Plain => {
                 let sealed = format!("{}{SEALED_SUFFIX}", self.name);
-                (File::open(self.path.with_file_name(sealed))?, Form::Sealed)
+                (disk::open(&self.path.with_file_name(sealed))?, Form::Sealed)
             }
             opened => (opened?, self.form),
         };
@@ -149,7 +150,7 @@ pub struct RawLine {
 /// When the directory cannot be read.
 pub fn segments(dir: &Path) -> io::Result<Vec<Segment>> {
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(dir)? {
+    for entry in disk::read_dir(dir)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
         let (plain, form) = match name.strip_suffix(SEALED_SUFFIX) {

@@ -1,21 +1,27 @@
 //! Appends to the last segment, begins a new one when it is full, and cuts its torn tail. Only
 //! under the journal's lock.
 
-use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
+use super::ballast::Ballast;
 use super::reader::{Form, Segment};
 use super::seal::seal_all;
 use super::{TornTail, segment_name};
+use crate::io::{File, is_full, sync_dir};
 
 /// Takes whole lines and returns when they are durable.
 pub(crate) trait Sink: Send {
     /// Writes and syncs the lines, of which the first one has this sequence. After an error
     /// nobody can tell what is on the disk.
     fn append(&mut self, first_seq: u64, lines: &[u8]) -> io::Result<()>;
+
+    /// Whether there is room to bring to its end what would be begun now.
+    fn has_reserve(&mut self) -> bool;
+
+    /// Gives up the room that is kept for a full disk.
+    fn release_reserve(&mut self);
 }
 
 /// The end of the last segment.
@@ -29,6 +35,8 @@ pub(crate) struct Writer {
     segment_max: u64,
     /// Packs full segments; at most one at a time.
     sealing: Option<JoinHandle<()>>,
+    /// Room for a full disk; none until [`Writer::keep_reserve`].
+    ballast: Option<Ballast>,
 }
 
 impl Writer {
@@ -47,18 +55,48 @@ impl Writer {
             Some(segment) => (segment.path.clone(), false),
             None => (dir.join(segment_name(next_seq)), true),
         };
-        let file = OpenOptions::new().append(true).create_new(is_new).mode(0o600).open(path)?;
+        let file = if is_new { File::create_new(&path)? } else { File::append(&path)? };
         file.sync_all()?;
         sync_dir(dir)?;
-        let bytes = file.metadata()?.len();
-        let mut writer = Self { dir: dir.to_owned(), file, bytes, segment_max, sealing: None };
+        let bytes = file.len()?;
+        let mut writer =
+            Self { dir: dir.to_owned(), file, bytes, segment_max, sealing: None, ballast: None };
         writer.seal();
         Ok(writer)
     }
 
+    /// Takes the room that is kept for a full disk. Last of all when a journal is opened: what
+    /// has to be healed may need it first.
+    pub(crate) fn keep_reserve(&mut self) {
+        self.ballast = Some(Ballast::take(&self.dir));
+    }
+
+    /// Does what may need room; where there is none, again with the room that was kept. A sync is
+    /// never done again, so there is none in it.
+    fn with_room<T>(&mut self, act: impl Fn(&mut Self) -> io::Result<T>) -> io::Result<T> {
+        match act(self) {
+            Err(error) if is_full(&error) => {
+                if self.ballast.as_mut().is_some_and(Ballast::release) {
+                    act(self)
+                } else {
+                    Err(error)
+                }
+            }
+            done => done,
+        }
+    }
+
+    /// Writes the lines at the end, wherever a former try may have ended.
+    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        if self.file.len()? > self.bytes {
+            self.file.set_len(self.bytes)?;
+        }
+        self.file.write_all(lines)
+    }
+
     fn rotate(&mut self, first_seq: u64) -> io::Result<()> {
         let path = self.dir.join(segment_name(first_seq));
-        self.file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(path)?;
+        self.file = self.with_room(|_| File::create_new(&path))?;
         self.file.sync_all()?;
         sync_dir(&self.dir)?;
         self.bytes = 0;
@@ -98,15 +136,25 @@ impl Sink for Writer {
         if self.bytes >= self.segment_max {
             self.rotate(first_seq)?;
         }
-        self.file.write_all(lines)?;
+        self.with_room(|writer| writer.write(lines))?;
         self.bytes += lines.len() as u64;
         self.file.sync_data()
+    }
+
+    fn has_reserve(&mut self) -> bool {
+        self.ballast.as_mut().is_none_or(Ballast::is_whole)
+    }
+
+    fn release_reserve(&mut self) {
+        if let Some(ballast) = &mut self.ballast {
+            ballast.release();
+        }
     }
 }
 
 /// Moves a torn tail into a file of its own. The copy is durable before the tail is cut.
 pub(crate) fn cut_torn_tail(dir: &Path, torn: &TornTail) -> io::Result<PathBuf> {
-    let mut segment = OpenOptions::new().read(true).write(true).open(dir.join(&torn.segment))?;
+    let mut segment = File::edit(&dir.join(&torn.segment))?;
     let mut bytes = Vec::new();
     segment.seek(SeekFrom::Start(torn.offset))?;
     segment.read_to_end(&mut bytes)?;
@@ -124,15 +172,10 @@ pub(crate) fn create_broken(dir: &Path, segment: &str) -> io::Result<(PathBuf, F
     let mut number = 1_u32;
     loop {
         let path = dir.join(format!("{segment}.broken-{number}"));
-        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
+        match File::create_new(&path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
             Err(error) => return Err(error),
             Ok(file) => return Ok((path, file)),
         }
     }
-}
-
-/// Makes the names in a directory durable.
-pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
 }

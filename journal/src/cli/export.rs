@@ -12,9 +12,10 @@ use serde::Serialize;
 
 use super::{Error, Format, Output, Source};
 use crate::audit::survey_segments;
-use crate::audit::{Header, Item, export_segments, render, segment_name, sync_dir, write_header};
+use crate::audit::{Header, Item, export_segments, render, segment_name, write_header};
 use crate::chain;
 use crate::check::{Severity, check_segments};
+use crate::io::sync_dir;
 use crate::store::ledger::Entry;
 
 /// Options of `export`.

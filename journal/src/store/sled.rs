@@ -26,7 +26,7 @@ use super::{Append, AppendError, Appended, Error, Head, Store, StreamHead};
 use crate::audit::{Sink, render};
 use crate::chain::Hash;
 use crate::codec;
-use crate::event::Text;
+use crate::event::{Event, Text};
 use crate::record::{Record, StreamId};
 use crate::state::{CacheState, LogState};
 
@@ -278,6 +278,12 @@ impl Writer {
 
     /// Admits one append and adds its lines. A refused one leaves no trace.
     fn admit(&mut self, append: &Append, lines: &mut Vec<u8>) -> Result<Admitted, AppendError> {
+        let begins = |event: &Event| {
+            matches!(event, Event::OperationBegun { .. } | Event::StepIntended { .. })
+        };
+        if append.events.iter().any(begins) && !self.sink.has_reserve() {
+            return Err(AppendError::NoReserve);
+        }
         let admitted = self.ahead.prepare(append)?;
         let rendered: Vec<Vec<u8>> =
             admitted.entries.iter().map(render).collect::<Result<_, _>>()?;
@@ -298,12 +304,18 @@ impl Writer {
             if admitted.iter().any(|admitted| admitted.is_boundary()) {
                 generation.sync()?;
             }
-            Ok(())
+            Ok::<_, generation::Error>(())
         }));
+        if let Ok(Err(error)) = &stored
+            && error.is_full()
+        {
+            // sled refuses everything from now on; the next start needs the room to open it.
+            self.sink.release_reserve();
+        }
         match stored {
-            Ok(stored) => stored.map_err(|error: generation::Error| {
-                format!("the records could not be stored in sled: {error}")
-            }),
+            Ok(stored) => {
+                stored.map_err(|error| format!("the records could not be stored in sled: {error}"))
+            }
             Err(panic) => Err(format!("sled panicked: {}", generation::panic_text(&*panic))),
         }
     }

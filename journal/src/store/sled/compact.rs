@@ -16,7 +16,7 @@ use super::OpenOptions;
 use super::heal::{self, Found};
 use super::lock::{self, Taken};
 use super::open::{OpenError, OpenReport, read};
-use crate::audit::sync_dir;
+use crate::io::{remove_dir_all, sync_dir};
 
 /// What became of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +74,7 @@ fn delete_older(dir: &Path, kept: &[&str]) -> io::Result<Vec<String>> {
     for number in numbers {
         let name = heal::generation_name(number);
         if !kept.contains(&name.as_str()) {
-            fs::remove_dir_all(dir.join(&name))?;
+            remove_dir_all(&dir.join(&name))?;
             deleted.push(name);
         }
     }

@@ -11,15 +11,15 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ::sled::Transactional;
 use ::sled::transaction::{ConflictableTransactionError, TransactionError};
 use uuid::Uuid;
 
-use crate::audit::sync_dir;
 use crate::chain::{self, Hash};
 use crate::codec::{self, STORED_MAX};
+use crate::io::{Op, guard, is_full, sync_dir};
 use crate::record::Record;
 use crate::store::ledger::Entry;
 
@@ -53,6 +53,13 @@ pub(super) enum Error {
     NewerFormat(u8),
 }
 
+impl Error {
+    /// Whether the disk, or a quota on it, is full.
+    pub(super) fn is_full(&self) -> bool {
+        matches!(self, Self::Io(error) | Self::Sled(::sled::Error::Io(error)) if is_full(error))
+    }
+}
+
 /// How a database compares with the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Comparison {
@@ -74,12 +81,15 @@ pub(super) struct Generation {
     db: ::sled::Db,
     /// Our own handle of sled's file: sled's flush does not sync it.
     file: File,
+    path: PathBuf,
 }
 
 impl Generation {
     /// Opens a database, or makes it. Damaged files may make sled panic: see [`guarded`].
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
-        let db = ::sled::Config::new().path(path).cache_capacity(CACHE_BYTES).open()?;
+        let db = guard(Op::Sled, path, || {
+            ::sled::Config::new().path(path).cache_capacity(CACHE_BYTES).open().map_err(Error::from)
+        })?;
         let meta = db.open_tree("meta")?;
         let records = db.open_tree("records")?;
         let streams = db.open_tree("streams")?;
@@ -92,7 +102,7 @@ impl Generation {
         }
         let file = File::open(path.join("db"))?;
         sync_dir(path)?;
-        Ok(Self { records, streams, db, file })
+        Ok(Self { records, streams, db, file, path: path.to_owned() })
     }
 
     /// Stores records that are not there yet, all or none, and hands them to the system. A crash
@@ -121,16 +131,18 @@ impl Generation {
             TransactionError::Abort(seq) => Error::Occupied(seq),
             TransactionError::Storage(error) => Error::Sled(error),
         })?;
-        self.db.flush()?;
-        Ok(())
+        self.flush()
+    }
+
+    fn flush(&self) -> Result<(), Error> {
+        guard(Op::Sled, &self.path, || self.db.flush().map(|_| ()).map_err(Error::from))
     }
 
     /// Makes all that is stored durable. Never tried a second time: after a failed sync the
     /// system may have dropped what was to be written.
     pub(super) fn sync(&self) -> Result<(), Error> {
-        self.db.flush()?;
-        self.file.sync_data()?;
-        Ok(())
+        self.flush()?;
+        guard(Op::SyncData, &self.path.join("db"), || self.file.sync_data().map_err(Error::from))
     }
 
     /// The canonical bytes of a record, compared with its hash.

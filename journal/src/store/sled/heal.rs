@@ -3,15 +3,14 @@
 //! Nothing is ever deleted: what cannot be used is moved aside. Every step can be interrupted; the
 //! next start does it again or goes on from there.
 
-use std::fs::{DirBuilder, File};
 use std::io::{self, Write};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::generation::{Comparison, Error, Generation, guarded};
 use super::open::{Healed, OpenError, OpenReport};
-use crate::audit::{Lines, Loaded, Segment, StoredLine, sync_dir};
+use crate::audit::{Lines, Loaded, Segment, StoredLine};
+use crate::io::{self as disk, File, sync_dir};
 use crate::store::ledger::Entry;
 
 /// Names the generation that is in use.
@@ -136,7 +135,7 @@ pub(super) fn rebuild(
     let io_error = |source| OpenError::from_io(dir, source);
     let name = next_generation(dir).map_err(io_error)?;
     let path = dir.join(&name);
-    DirBuilder::new().mode(0o700).create(&path).map_err(io_error)?;
+    disk::create_dir(&path).map_err(io_error)?;
     let generation = Generation::open(&path).map_err(|error| sled_error(&path, error))?;
     fill(&path, loaded, &generation, 1)?;
     sync_dir(dir).map_err(io_error)?;
@@ -159,7 +158,7 @@ pub(super) fn quarantine(dir: &Path, path: &Path) -> io::Result<PathBuf> {
         }
         number += 1;
     };
-    std::fs::rename(path, &aside)?;
+    disk::rename(path, &aside)?;
     sync_dir(dir)?;
     Ok(aside)
 }
@@ -223,7 +222,7 @@ fn next_generation(dir: &Path) -> io::Result<String> {
 /// The number of the generation that `CURRENT` names; none when there is no such file, or nothing
 /// readable in it.
 fn named(dir: &Path) -> io::Result<Option<u64>> {
-    match std::fs::read(dir.join(CURRENT_FILE)) {
+    match disk::read(&dir.join(CURRENT_FILE)) {
         Ok(text) => Ok(generation_number(String::from_utf8_lossy(&text).trim())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
@@ -232,7 +231,7 @@ fn named(dir: &Path) -> io::Result<Option<u64>> {
 
 pub(super) fn generations(dir: &Path) -> io::Result<Vec<u64>> {
     let mut numbers = Vec::new();
-    for entry in std::fs::read_dir(dir)? {
+    for entry in disk::read_dir(dir)? {
         let entry = entry?;
         let number = entry.file_name().to_str().and_then(generation_number);
         if entry.file_type()?.is_dir() {
@@ -257,8 +256,8 @@ fn set_current(dir: &Path, name: &str) -> io::Result<()> {
     }
     let new = dir.join(format!("{CURRENT_FILE}.new"));
     let mut file = File::create(&new)?;
-    writeln!(file, "{name}")?;
+    file.write_all(format!("{name}\n").as_bytes())?;
     file.sync_all()?;
-    std::fs::rename(&new, dir.join(CURRENT_FILE))?;
+    disk::rename(&new, &dir.join(CURRENT_FILE))?;
     sync_dir(dir)
 }

@@ -5,6 +5,8 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use crate::io::{Op, guard};
+
 /// Name of the lock file. It is never deleted: a new file would be another lock.
 pub(super) const LOCK_FILE: &str = "LOCK";
 
@@ -25,18 +27,16 @@ pub(super) enum Taken {
 /// Takes the lock of a directory, without waiting.
 pub(super) fn take(dir: &Path) -> io::Result<Taken> {
     let path = dir.join(LOCK_FILE);
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)?;
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    let mut file = guard(Op::Open, &path, || options.open(&path))?;
     match file.try_lock() {
         Ok(()) => {
-            file.set_len(0)?;
-            file.seek(SeekFrom::Start(0))?;
-            writeln!(file, "{}", std::process::id())?;
+            guard(Op::Write(0), &path, || {
+                file.set_len(0)?;
+                file.seek(SeekFrom::Start(0))?;
+                writeln!(file, "{}", std::process::id())
+            })?;
             Ok(Taken::Ours(Lock { _file: file }))
         }
         Err(TryLockError::WouldBlock) => {

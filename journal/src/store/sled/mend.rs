@@ -10,9 +10,7 @@
 //! sled wipes what follows damage when it is opened, so only a copy of it is opened here.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
@@ -22,8 +20,8 @@ use super::heal::{self, OPEN_DEADLINE};
 use super::open::{Healed, OpenError};
 use crate::audit::{
     Form, Lines, RawLine, Segment, StoredLine, create_broken, render, segment_name, segments,
-    sync_dir,
 };
+use crate::io::{self as disk, File, sync_dir};
 use crate::store::ledger::{Entry, Ledger, external_digests};
 
 /// What the copy of sled is called that is opened instead of the original.
@@ -222,8 +220,7 @@ fn replace(
 ) -> io::Result<Option<PathBuf>> {
     let name = segment_name(first);
     let new = dir.join(format!("{name}.new"));
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    let mut file = File::create(&new)?;
     for entry in own {
         file.write_all(&render(entry).map_err(io::Error::other)?)?;
     }
@@ -231,37 +228,35 @@ fn replace(
     let mut kept_in = None;
     if let Some(old) = old {
         let (path, mut kept) = create_broken(dir, &old.name)?;
-        let mut bytes = Vec::new();
-        fs::File::open(&old.path)?.read_to_end(&mut bytes)?;
-        kept.write_all(&bytes)?;
+        kept.write_all(&disk::read(&old.path)?)?;
         kept.sync_all()?;
         kept_in = Some(path);
     }
-    fs::rename(&new, dir.join(&name))?;
+    disk::rename(&new, &dir.join(&name))?;
     sync_dir(dir)?;
     if let Some(old) = old.filter(|old| old.form == Form::Sealed) {
-        fs::remove_file(&old.path)?;
+        disk::remove_file(&old.path)?;
         sync_dir(dir)?;
     }
     Ok(kept_in)
 }
 
 fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
+    disk::create_dir_all(to)?;
+    for entry in disk::read_dir(from)? {
         let entry = entry?;
         let to = to.join(entry.file_name());
         if entry.file_type()?.is_dir() {
             copy_tree(&entry.path(), &to)?;
         } else {
-            fs::copy(entry.path(), to)?;
+            disk::copy(&entry.path(), &to)?;
         }
     }
     Ok(())
 }
 
 fn remove(dir: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(dir) {
+    match disk::remove_dir_all(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed,
     }

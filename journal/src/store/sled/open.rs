@@ -1,8 +1,6 @@
 //! Opening a journal: lock, read, verify, compare, heal. In this order.
 
-use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use super::OpenOptions;
@@ -10,7 +8,8 @@ use super::generation::Generation;
 use super::heal::{self, Found};
 use super::lock::{self, Lock, Taken};
 use super::mend;
-use crate::audit::{self, LoadError, Loaded, TornTail, Writer, cut_torn_tail, sync_dir};
+use crate::audit::{self, LoadError, Loaded, TornTail, Writer, cut_torn_tail, release_ballast};
+use crate::io::{create_dir_all, sync_dir};
 use crate::store::ledger::Ledger;
 
 /// What was found and done while a journal was opened.
@@ -245,7 +244,15 @@ pub(super) struct Opened {
     pub(super) report: OpenReport,
 }
 
+/// Opens a journal; on a full disk with the room that is kept for that.
 pub(super) fn open(options: &OpenOptions) -> Result<Opened, OpenError> {
+    match open_once(options) {
+        Err(OpenError::Full { .. }) if release_ballast(&options.dir) => open_once(options),
+        opened => opened,
+    }
+}
+
+fn open_once(options: &OpenOptions) -> Result<Opened, OpenError> {
     let dir = options.dir.as_path();
     let io_error = |source| OpenError::from_io(dir, source);
     create_dir(dir).map_err(io_error)?;
@@ -273,7 +280,7 @@ pub(super) fn open(options: &OpenOptions) -> Result<Opened, OpenError> {
         report.torn_tail = Some(torn);
     }
     let next_seq = loaded.ledger.head().seq + 1;
-    let writer =
+    let mut writer =
         Writer::open(dir, &loaded.segments, next_seq, options.segment_max).map_err(io_error)?;
     let generation = match found {
         Found::Usable { generation, name, records } => {
@@ -285,6 +292,7 @@ pub(super) fn open(options: &OpenOptions) -> Result<Opened, OpenError> {
         }
         Found::Missing => heal::rebuild(dir, &loaded, "sled's directory is missing", &mut report)?,
     };
+    writer.keep_reserve();
     Ok(Opened { ledger: loaded.ledger, generation, writer, lock, report })
 }
 
@@ -299,7 +307,7 @@ fn create_dir(dir: &Path) -> io::Result<()> {
     if dir.is_dir() {
         return Ok(());
     }
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    create_dir_all(dir)?;
     match dir.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent),
         _ => sync_dir(Path::new(".")),

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::OpenError;
 use super::lock::{self, LOCK_FILE, Taken};
-use crate::audit::sync_dir;
+use crate::io::sync_dir;
 
 /// Where former journals lie within a journal's directory, each in one of its own.
 pub const FORMER_DIR: &str = "former";

@@ -1,4 +1,5 @@
 mod damage;
+mod faults;
 
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -396,6 +397,12 @@ impl Sink for FailsAt {
         self.writer.append(first_seq, lines)?;
         if self.calls >= self.at { Err(io::Error::other("disk on fire")) } else { Ok(()) }
     }
+
+    fn has_reserve(&mut self) -> bool {
+        true
+    }
+
+    fn release_reserve(&mut self) {}
 }
 
 #[test]
