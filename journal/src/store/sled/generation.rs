@@ -12,6 +12,7 @@ use std::fs::File;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ::sled::Transactional;
 use ::sled::transaction::{ConflictableTransactionError, TransactionError};
@@ -27,6 +28,12 @@ use crate::store::ledger::Entry;
 const FORMAT: u8 = 1;
 /// How much memory sled may use to cache pages.
 const CACHE_BYTES: u64 = 64 << 20;
+
+/// What sled says when somebody else has the database open.
+pub(super) const LOCKED: &str = "could not acquire lock";
+/// How often, and how far apart, a database that is locked is tried: for five seconds.
+const LOCK_TRIES: u32 = 250;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Why sled did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -87,9 +94,7 @@ pub(super) struct Generation {
 impl Generation {
     /// Opens a database, or makes it. Damaged files may make sled panic: see [`guarded`].
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
-        let db = guard(Op::Sled, path, || {
-            ::sled::Config::new().path(path).cache_capacity(CACHE_BYTES).open().map_err(Error::from)
-        })?;
+        let db = guard(Op::Sled, path, || open_unlocked(path))?;
         let meta = db.open_tree("meta")?;
         let records = db.open_tree("records")?;
         let streams = db.open_tree("streams")?;
@@ -223,10 +228,23 @@ impl Generation {
     }
 }
 
+/// Opens sled's database. When one was closed a moment ago, sled's own threads may still hold its
+/// lock; so a lock is waited for, as long as a process that ends may take.
+fn open_unlocked(path: &Path) -> Result<::sled::Db, Error> {
+    let config = ::sled::Config::new().path(path).cache_capacity(CACHE_BYTES);
+    for _ in 1..LOCK_TRIES {
+        match config.open() {
+            Err(error) if error.to_string().contains(LOCKED) => std::thread::sleep(LOCK_PAUSE),
+            opened => return Ok(opened?),
+        }
+    }
+    Ok(config.open()?)
+}
+
 /// Runs something that damaged files may make panic, and waits for it no longer than `deadline`.
 /// Should it hang, its thread is left behind.
 pub(super) fn guarded<T: Send + 'static>(
-    deadline: std::time::Duration,
+    deadline: Duration,
     run: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, String> {
     let (sender, receiver) = std::sync::mpsc::sync_channel(1);

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::generation::{Comparison, Error, Generation, guarded};
+use super::generation::{Comparison, Error, Generation, LOCKED, guarded};
 use super::open::{Healed, OpenError, OpenReport};
 use crate::audit::{Lines, Loaded, Segment, StoredLine};
 use crate::io::{self as disk, File, sync_dir};
@@ -83,7 +83,7 @@ fn refused_or_unusable(path: PathBuf, error: Error) -> Result<Found, OpenError> 
         }
     };
     // Under our own lock nobody else can be in there but a process that ignores it.
-    if reason.contains("could not acquire lock") {
+    if reason.contains(LOCKED) {
         return Err(OpenError::Locked { dir: path, pid: None });
     }
     match OpenError::from_io(&path, io) {

@@ -166,13 +166,11 @@ impl Work {
         assert_recovers(master.path(), &acks, &case);
         if hit && plan.for_ever {
             // What was durable in sled before is there.
-            let gen_1 = self.master().0.path().join("journal/gen-1");
             if self.name != "open and append" {
                 let before = self.master().0;
                 let kept = before.path().join("journal/gen-1");
                 copy_tree(&kept, &image.path().join("journal/gen-1"));
             }
-            drop(gen_1);
             assert_recovers(image.path(), &acks, &format!("{case}, and the power is cut"));
             counts.power_cuts += 1;
         }
@@ -304,9 +302,8 @@ fn an_outcome_is_written_on_a_full_disk_and_new_work_is_refused() {
     let ballast = dir.path().join("journal/BALLAST");
     assert_eq!(std::fs::metadata(&ballast).unwrap().len(), crate::audit::BALLAST_BYTES);
     // The next write finds the disk full.
-    let faults =
-        Faults::install(dir.path(), Some(Plan { at: 1, fault: Fault::Short, for_ever: false }));
-    faults.set_plan(Some(Plan { at: 0, fault: Fault::Short, for_ever: false }));
+    let full = Plan { at: 0, fault: Fault::Short, for_ever: false };
+    let faults = Faults::install(dir.path(), Some(full));
     let done = vec![succeeded(id, &step, 1), ended()];
     store.append(append_to(cache(1), 3, Some(id), done)).unwrap();
     assert!(!ballast.exists());
@@ -322,4 +319,18 @@ fn an_outcome_is_written_on_a_full_disk_and_new_work_is_refused() {
     assert!(ballast.exists());
     drop((store, faults));
     assert_eq!(open_ok(dir.path()).0.head().seq, 9);
+}
+
+#[test]
+fn a_lock_that_sled_gives_back_late_is_waited_for() {
+    let dir = scratch();
+    let records = filled(dir.path());
+    let held = Generation::open(&dir.path().join("journal/gen-1")).unwrap();
+    let holder = std::thread::spawn(move || {
+        // As sled's own threads do after a database was closed.
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        drop(held);
+    });
+    assert_eq!(open_ok(dir.path()).0.scan(1).unwrap(), records);
+    holder.join().unwrap();
 }
