@@ -2,6 +2,7 @@
 //!
 //! The same functions are run over the kept corpus by `tests/fuzz_corpus.rs`, in every test run.
 #![allow(clippy::unwrap_used, missing_docs, reason = "in a test a panic is the finding")]
+#![allow(unreachable_pub, reason = "a library for the targets, a module of the test")]
 
 use std::path::Path;
 
