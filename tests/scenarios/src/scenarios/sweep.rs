@@ -92,7 +92,8 @@ const STORIES: [Story; 13] = [
     Story {
         name: "a_half_joined_member_is_reset",
         steps: &["join_member", "reset_member"],
-        prepare: |c, cache| Box::pin(with_data(c, cache, 1, json!({}))),
+        // Without a grid: a member that may hold entries is not wiped before it was restarted.
+        prepare: |c, cache| Box::pin(created(c, cache, 1, json!({}))),
         act: |c, cache| Box::pin(members::half_joined(c, cache)),
     },
 ];
