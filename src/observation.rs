@@ -125,6 +125,8 @@ pub struct Report {
     pub fingerprint: Option<String>,
     /// Fingerprint of a certificate that it showed and that was not trusted.
     pub untrusted: Option<String>,
+    /// Whether that is because none of the trusted authorities signed it.
+    pub not_signed: bool,
     /// Whether it took the former password and not the present one.
     pub takes_former: bool,
 }

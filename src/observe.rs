@@ -237,7 +237,7 @@ async fn report(
     claim: Option<&ClaimFacts>,
 ) -> Report {
     let mut member = access.member(state, ordinal, pod, claim);
-    let (group, mut shown) = first_answer(access, &mut member, ordinal, pod).await;
+    let (group, mut shown, mut refused) = first_answer(access, &mut member, ordinal, pod).await;
     let client = access.client(&member);
     let tasks = match &group {
         // Who does not answer one question is not asked another in the same pass.
@@ -256,10 +256,12 @@ async fn report(
         false => None,
     };
     shown = client.certificate().or(shown);
+    refused = client.refused_certificate().or(refused);
     let (fingerprint, untrusted) = match (&member.trust, shown) {
         (Trust::Pinned(pin), Some(shown)) if shown != *pin => (None, Some(shown.to_string())),
         (Trust::Pinned(_) | Trust::FirstUse, shown) => (shown.map(|shown| shown.to_string()), None),
-        (Trust::Ca(_) | Trust::Insecure, _) => (None, None),
+        (Trust::Ca(_), _) => (None, refused.map(|refused| refused.to_string())),
+        (Trust::Insecure, _) => (None, None),
     };
     Report {
         incarnation: pod.incarnation.clone(),
@@ -268,6 +270,7 @@ async fn report(
         tasks,
         lists_grids,
         fingerprint,
+        not_signed: untrusted.is_some() && matches!(member.trust, Trust::Ca(_)),
         untrusted,
         takes_former: access
             .passwords
@@ -277,14 +280,15 @@ async fn report(
     }
 }
 
-/// The member's view, with the first password that it takes, and the certificate that it showed.
+/// The member's view, with the first password that it takes, the certificate that it showed, and
+/// that certificate again if it was not trusted.
 /// `member` carries that password afterwards.
 async fn first_answer(
     access: &Access,
     member: &mut Member,
     ordinal: Ordinal,
     pod: &PodFacts,
-) -> (Answer<GroupView>, Option<Fingerprint>) {
+) -> (Answer<GroupView>, Option<Fingerprint>, Option<Fingerprint>) {
     let ring = &access.keyring;
     let mut shown = None;
     let mut refusal = String::new();
@@ -299,11 +303,11 @@ async fn first_answer(
                 if matches!(answer, Answer::Known(_)) {
                     ring.accepted(ordinal, &pod.incarnation, &password);
                 }
-                return (answer, shown);
+                return (answer, shown, client.refused_certificate());
             }
         }
     }
-    (Answer::Refused { status: 401, error: refusal }, shown)
+    (Answer::Refused { status: 401, error: refusal }, shown, None)
 }
 
 /// Where no two established members answer beside one that may be in question, the primary's view

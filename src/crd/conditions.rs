@@ -223,6 +223,8 @@ reasons! {
     TemplateInUse,
     /// The members that are to stay cannot hold what the leaving ones hold.
     CapacityShort,
+    /// A member shows a certificate that none of the trusted authorities signed.
+    CertificateUntrusted,
 }
 
 #[cfg(test)]

@@ -353,6 +353,14 @@ fn not_ready(inputs: Inputs<'_>, ordinal: Ordinal) -> Option<Decision> {
         let why = pod.waiting.clone().unwrap_or_else(|| "it has no address yet".to_owned());
         return wait(Reason::WaitingForPods, format!("{name} is not up: {why}"));
     };
+    if report.untrusted.is_some() {
+        let (reason, why) = match report.not_signed {
+            true => (Reason::CertificateUntrusted, "none of the trusted authorities signed"),
+            false => (Reason::CertificateChanged, "is another one than the pinned one"),
+        };
+        let message = format!("{name} shows a certificate that {why}: not spoken to");
+        return wait(reason, message);
+    }
     match (&report.group, &report.tasks) {
         (Answer::Known(_), Answer::Known(_)) => None,
         (Answer::Refused { status: 401 | 403, error }, _)

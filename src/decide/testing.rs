@@ -275,6 +275,7 @@ impl World {
                 fingerprint: None,
                 lists_grids: None,
                 untrusted: None,
+                not_signed: false,
                 takes_former: false,
             },
         );

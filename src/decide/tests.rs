@@ -541,3 +541,22 @@ fn only_silence_at_rest_of_a_running_member_is_a_missed_answer() {
     report.untrusted = Some("another certificate".to_owned());
     assert!(!views::missed_an_answer(&world.seen, &world.state), "a finding of its own");
 }
+
+#[test]
+fn a_member_whose_certificate_is_not_trusted_is_waited_for_and_told_as_such() {
+    for (not_signed, told) in
+        [(true, Reason::CertificateUntrusted), (false, Reason::CertificateChanged)]
+    {
+        let mut world = World::group(1);
+        world.wanted.size = 2;
+        world.follow(world.decide());
+        world.run_and_succeed(Step::ScaleStatefulSet { from: 1, to: 2 });
+        world.set_replicas(2);
+        world.pod_up(1);
+        let report = world.seen.reports.get_mut(&1).unwrap();
+        report.group = Answer::Unknown { reason: "refused".to_owned() };
+        report.untrusted = Some("another certificate".to_owned());
+        report.not_signed = not_signed;
+        assert_eq!(reason(&world.decide()), Some(told));
+    }
+}

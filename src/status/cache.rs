@@ -362,6 +362,7 @@ fn is_for_a_person(reason: Reason) -> bool {
             | Reason::Parked
             | Reason::CredentialsInvalid
             | Reason::CertificateChanged
+            | Reason::CertificateUntrusted
             | Reason::ProfileInvalid
     )
 }

@@ -122,6 +122,7 @@ fn waited_for(facts: &Facts<'_>) -> Option<Why> {
             | Reason::Unschedulable
             | Reason::AddressChanged
             | Reason::CertificateChanged
+            | Reason::CertificateUntrusted
     );
     impairs.then(|| (waiting.reason, waiting.message.clone()))
 }
@@ -167,6 +168,14 @@ fn lost(facts: &Facts<'_>) -> Option<Why> {
 }
 
 fn untrusted(facts: &Facts<'_>) -> Option<Why> {
+    let not_signed = |member: &&Member<'_>| member.report.is_some_and(|report| report.not_signed);
+    if let Some(told) = named(facts, not_signed) {
+        let message = format!(
+            "a certificate that no authority of spec.tls.caSecretRef signed is shown by {told}: \
+             not spoken to"
+        );
+        return Some((Reason::CertificateUntrusted, message));
+    }
     let told = named(facts, |member| member.is_untrusted())?;
     let message =
         format!("another certificate than the pinned one is shown by {told}: not spoken to");

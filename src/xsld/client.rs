@@ -67,6 +67,7 @@ pub struct GroupClient<'a> {
     member: &'a Member,
     deadline: Duration,
     certificate: Mutex<Option<Fingerprint>>,
+    refused: Mutex<Option<Fingerprint>>,
 }
 
 impl<'a> GroupClient<'a> {
@@ -77,13 +78,19 @@ impl<'a> GroupClient<'a> {
         member: &'a Member,
         deadline: Duration,
     ) -> GroupClient<'a> {
-        GroupClient { transport, profile, member, deadline, certificate: Mutex::new(None) }
+        let (certificate, refused) = (Mutex::new(None), Mutex::new(None));
+        GroupClient { transport, profile, member, deadline, certificate, refused }
     }
 
     /// The certificate that the member showed last, also when it was refused; none
     /// before the first handshake. With [`Trust::FirstUse`] it is what to record.
     pub fn certificate(&self) -> Option<Fingerprint> {
         *self.certificate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The certificate that the member showed last, if it was not trusted: nothing was sent then.
+    pub fn refused_certificate(&self) -> Option<Fingerprint> {
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The group as the member sees it.
@@ -237,6 +244,9 @@ impl<'a> GroupClient<'a> {
             Exchange::NotSent { .. } | Exchange::Unknown { .. } => None,
         };
         if shown.is_some() {
+            let is_refused = matches!(exchange, Exchange::Untrusted { .. });
+            *self.refused.lock().unwrap_or_else(PoisonError::into_inner) =
+                shown.filter(|_| is_refused);
             *self.certificate.lock().unwrap_or_else(PoisonError::into_inner) = shown;
         }
         exchange

@@ -129,6 +129,14 @@ fn refused_credentials_and_changed_certificates_are_told_as_such() {
     let (truth, reason, message) = scene.told(Type::GroupReachable);
     assert_eq!((&*truth, &*reason), ("False", "CertificateChanged"));
     assert!(message.contains("c-0, c-1"), "{message}");
+    for report in scene.world.seen.reports.values_mut() {
+        report.not_signed = true;
+    }
+    for kind in [Type::GroupReachable, Type::Degraded] {
+        let (_, reason, message) = scene.told(kind);
+        assert_eq!(reason, "CertificateUntrusted");
+        assert!(message.contains("spec.tls.caSecretRef"), "{message}");
+    }
 }
 
 #[test]

@@ -205,11 +205,13 @@ async fn the_certificate_is_told_also_when_it_was_refused() {
         Exchange::Untrusted { presented: refused, reason: "no".to_owned() },
     ]);
     let client = GroupClient::new(&transport, &profile, &member, Duration::from_secs(10));
-    let mut seen = Vec::new();
+    let (mut seen, mut refusals) = (Vec::new(), Vec::new());
     for _ in 0..4 {
         let _ = client.tasks().await;
         seen.push(client.certificate());
+        refusals.push(client.refused_certificate());
     }
+    assert_eq!(refusals, [None, None, None, Some(refused)]);
     let first = Some(Fingerprint::of(b"leaf"));
     assert_eq!(seen, [None, first, first, Some(refused)]);
 }
