@@ -16,7 +16,7 @@ use xsld_journal::event::{
 use xsld_journal::record::{Epoch, StreamId, text_for_event};
 use xsld_journal::store::{Append, OpenOptions, Store, open};
 
-#[path = "../fuzz/src/bodies.rs"]
+#[path = "fuzz/bodies.rs"]
 mod bodies;
 
 fn corpus(target: &str) -> PathBuf {

@@ -3,7 +3,7 @@
 //! Everything that a developer or a build server does is one command of this program, so that
 //! both do the same. Reading order: [`suite`] (the stages), [`live`] (a command with its output
 //! shown as it comes), [`count`] (what that output says), [`report`] (the summary), [`generate`],
-//! [`ship`], [`bench`], [`cargo`].
+//! [`ship`], [`bench`], [`torture`], [`cargo`].
 
 mod bench;
 mod cargo;
@@ -13,6 +13,7 @@ mod live;
 mod report;
 mod ship;
 mod suite;
+mod torture;
 
 use std::process::ExitCode;
 
@@ -40,6 +41,8 @@ enum Command {
     ControlPlane,
     /// Measures what is fast on purpose.
     Bench(bench::Options),
+    /// Damages what must not break, at every byte.
+    Torture(torture::Options),
 }
 
 fn main() -> ExitCode {
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Command::Test(options) => suite::run(&options),
         Command::ControlPlane => suite::control_plane(),
         Command::Bench(options) => bench::run(&options),
+        Command::Torture(options) => torture::run(&options),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
