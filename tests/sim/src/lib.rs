@@ -1,4 +1,5 @@
 //! Simulation.
+pub mod authority;
 pub mod build;
 pub mod calls;
 pub mod control_plane;

@@ -1,6 +1,9 @@
 //! Every fault there is: its name, its fields, and what they mean.
 
-use serde::{Deserialize, Serialize};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::Occasion;
@@ -148,11 +151,29 @@ pub enum FaultKind {
     RotatePassword { password: String },
     /// The group shows a grid in error until it is deleted.
     BreakGrid { grid: String },
+    /// The member shows another certificate.
+    ChangeCertificate {
+        /// Its certificates, its own first, and its key; one of its own making if left out.
+        #[serde(default, deserialize_with = "served")]
+        pem: Option<String>,
+    },
     /// Other answers to the open questions of the contract.
     Behave {
         #[serde(flatten)]
         switches: Map<String, Value>,
     },
+}
+
+/// A text in which there are a certificate and a key.
+fn served<'de, D: Deserializer<'de>>(text: D) -> Result<Option<String>, D::Error> {
+    let text = Option::<String>::deserialize(text)?;
+    if let Some(pem) = &text {
+        CertificateDer::from_pem_slice(pem.as_bytes())
+            .map_err(|error| D::Error::custom(format!("no certificate in pem: {error}")))?;
+        PrivateKeyDer::from_pem_slice(pem.as_bytes())
+            .map_err(|error| D::Error::custom(format!("no private key in pem: {error}")))?;
+    }
+    Ok(text)
 }
 
 fn early() -> u8 {
@@ -170,7 +191,7 @@ pub struct Description {
     /// The fault's name.
     pub fault: &'static str,
     /// Its own fields. `count`, `method`, `path` and `command` are fields of every fault but
-    /// `refuse`, `behave`, `forget` and `rotate_password`.
+    /// `refuse`, `behave`, `forget`, `rotate_password` and `change_certificate`.
     pub fields: &'static [&'static str],
     /// What it does.
     pub meaning: &'static str,
@@ -191,7 +212,7 @@ const fn fault(
     Description { fault, fields, meaning }
 }
 
-static CATALOGUE: [Description; 25] = [
+static CATALOGUE: [Description; 26] = [
     fault(
         "crash",
         &["when", "effect"],
@@ -241,6 +262,12 @@ static CATALOGUE: [Description; 25] = [
     fault("forget", &["what"], "the member forgets at once its tasks (default), data, or group"),
     fault("break_grid", &["grid"], "the grid is shown in error; once for each deletion of it"),
     fault("rotate_password", &["password"], "the group has another password, as from the console"),
+    fault(
+        "change_certificate",
+        &["pem"],
+        "new connections meet another certificate, of the member's own making or (pem) one that \
+        is given with its key, until the fault is cleared",
+    ),
     fault(
         "behave",
         &[

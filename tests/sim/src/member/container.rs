@@ -147,16 +147,16 @@ impl Member {
             "localhost".to_owned(),
             self.config.address.to_string(),
         ];
-        let tls =
-            self.volume.certificate(names).map_err(refuse).and_then(|(certificate, key)| {
-                listeners::acceptor(&certificate, &key).map_err(refuse)
-            });
-        let tls = match tls {
-            Ok(tls) => tls,
+        let made = self.volume.certificate(names.clone()).map_err(refuse);
+        let shown = made.and_then(|(certificate, key)| {
+            listeners::Shown::new(&certificate, &key, names).map_err(refuse)
+        });
+        let shown = match shown {
+            Ok(shown) => Arc::new(shown),
             Err(exit) => return exit,
         };
         tokio::time::sleep(self.timing.between("ports", 190.0, 205.0)).await;
-        self.open_ports(&tls);
+        self.open_ports(&shown);
         tokio::time::sleep(self.timing.between("ready", 5.0, 15.0)).await;
         self.begin_to_serve().await;
         std::future::pending().await

@@ -1,6 +1,6 @@
 //! The member's ports: TLS, connections, and the fault that closes them all.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -22,14 +22,44 @@ const BIND_PATIENCE: Duration = Duration::from_secs(10);
 /// Why TLS cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    #[error("the certificate in the volume is not usable: {0}")]
+    #[error("the certificate is not usable: {0}")]
     Pem(#[from] rustls::pki_types::pem::Error),
-    #[error("the certificate in the volume is not usable: {0}")]
+    #[error("the certificate is not usable: {0}")]
     Tls(#[from] rustls::Error),
+    #[error("no certificate could be made: {0}")]
+    Make(#[from] rcgen::Error),
+}
+
+/// What the member shows to whom connects.
+pub(super) struct Shown {
+    /// The certificate of its volume.
+    own: TlsAcceptor,
+    /// For whom a certificate is made.
+    names: Vec<String>,
+    /// Another one, the same for as long as the container runs.
+    other: OnceLock<TlsAcceptor>,
+}
+
+impl Shown {
+    /// The certificate and the key of the volume, both in PEM, and the names that they are for.
+    pub(super) fn new(certificate: &str, key: &str, names: Vec<String>) -> Result<Self, Error> {
+        Ok(Self { own: acceptor(certificate, key)?, names, other: OnceLock::new() })
+    }
+
+    /// The one that is not the volume's.
+    fn other(&self) -> Result<TlsAcceptor, Error> {
+        if let Some(other) = self.other.get() {
+            return Ok(other.clone());
+        }
+        let made = rcgen::generate_simple_self_signed(self.names.clone())?;
+        let other = acceptor(&made.cert.pem(), &made.signing_key.serialize_pem())?;
+        // Two connections at once may both have made one: the first one stays.
+        Ok(self.other.get_or_init(|| other).clone())
+    }
 }
 
 /// Makes the server side of TLS from a certificate and its key in PEM.
-pub(super) fn acceptor(certificate: &str, key: &str) -> Result<TlsAcceptor, Error> {
+fn acceptor(certificate: &str, key: &str) -> Result<TlsAcceptor, Error> {
     let chain =
         CertificateDer::pem_slice_iter(certificate.as_bytes()).collect::<Result<Vec<_>, _>>()?;
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes())?;
@@ -44,13 +74,13 @@ pub(super) fn acceptor(certificate: &str, key: &str) -> Result<TlsAcceptor, Erro
 
 impl Member {
     /// Opens every port and serves it until the container ends.
-    pub(super) fn open_ports(self: &Arc<Self>, tls: &TlsAcceptor) {
+    pub(super) fn open_ports(self: &Arc<Self>, shown: &Arc<Shown>) {
         for port in [CONSOLE_PORT, DATA_PORT, ADMIN_PORT] {
-            self.spawn(Arc::clone(self).serve_port(port, tls.clone()));
+            self.spawn(Arc::clone(self).serve_port(port, Arc::clone(shown)));
         }
     }
 
-    async fn serve_port(self: Arc<Self>, port: u16, tls: TlsAcceptor) {
+    async fn serve_port(self: Arc<Self>, port: u16, shown: Arc<Shown>) {
         let mut changes = self.config.faults.changes();
         loop {
             changes.mark_unchanged();
@@ -75,8 +105,8 @@ impl Member {
                     accepted = listener.accept() => {
                         if let Ok((stream, _)) = accepted {
                             let member = Arc::clone(&self);
-                            let connection = member.connection(stream, port, tls.clone(), open.clone());
-                            self.spawn(connection);
+                            let shown = Arc::clone(&shown);
+                            self.spawn(member.connection(stream, port, shown, open.clone()));
                         }
                     }
                     changed = changes.changed() => {
@@ -91,6 +121,16 @@ impl Member {
 
     fn refuses(&self) -> bool {
         self.has_fault(Occasion::default(), |kind| *kind == FaultKind::Refuse)
+    }
+
+    /// The certificate that a connection of now meets.
+    fn present(&self, shown: &Shown) -> Result<TlsAcceptor, Error> {
+        let changed = |kind: &FaultKind| matches!(kind, FaultKind::ChangeCertificate { .. });
+        match self.fault(Occasion::default(), changed) {
+            Some(FaultKind::ChangeCertificate { pem: Some(pem) }) => acceptor(&pem, &pem),
+            Some(_) => shown.other(),
+            None => Ok(shown.own.clone()),
+        }
     }
 
     async fn bind(&self, port: u16) -> std::io::Result<TcpListener> {
@@ -112,12 +152,19 @@ impl Member {
         self: Arc<Self>,
         stream: TcpStream,
         port: u16,
-        tls: TlsAcceptor,
+        shown: Arc<Shown>,
         open: CancellationToken,
     ) {
         // Small answers must not wait for one another.
         let _ = stream.set_nodelay(true);
         let serving = async {
+            let tls = match self.present(&shown) {
+                Ok(tls) => tls,
+                Err(error) => {
+                    tracing::warn!(port, %error, "a connection met no certificate");
+                    return;
+                }
+            };
             let Ok(stream) = tls.accept(stream).await else { return };
             let member = &self;
             let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {

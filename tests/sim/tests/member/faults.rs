@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use xsld_sim::authority::Authority;
 use xsld_sim::faults::{Faults, NodeControl, NodeState, serve};
 
 use crate::harness::{DISJOIN, NAMESPACE, World, pod};
@@ -219,6 +220,35 @@ async fn password_is_rotated_in_the_whole_group() {
             .await;
         assert_eq!(world.get(index, "/task").await.status, 401);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changed_certificate_is_shown_until_the_fault_is_cleared() {
+    let world = World::with_members(2000.0, 1).await;
+    let authority = Authority::new("the members' authority").unwrap();
+    let root = reqwest::Certificate::from_pem(authority.certificate().as_bytes()).unwrap();
+    let url = format!("https://{}:9445/wxsadmin/v1/task", world.default_address(0));
+    let trusted = async || {
+        let client = reqwest::Client::builder().tls_certs_only([root.clone()]).build().unwrap();
+        client.get(&url).send().await.is_ok()
+    };
+    assert!(!trusted().await);
+    let pem = authority.sign(&[&world.default_address(0).to_string()]).unwrap();
+    world.fault(0, json!({"fault": "change_certificate", "pem": pem}));
+    assert!(trusted().await);
+    world.heal(0);
+    assert!(!trusted().await);
+    world.fault(0, json!({"fault": "change_certificate"}));
+    assert!(!trusted().await);
+    assert_eq!(world.get(0, "/task").await.status, 200);
+}
+
+#[test]
+fn certificate_without_its_key_is_refused() {
+    let authority = Authority::new("the members' authority").unwrap();
+    let fault = json!({"fault": "change_certificate", "pem": authority.certificate()});
+    let refused = Faults::new().set("ns", "p", fault).unwrap_err().to_string();
+    assert!(refused.contains("no private key in pem"), "{refused}");
 }
 
 #[derive(Default)]
