@@ -20,6 +20,7 @@ mod scale;
 mod storage;
 mod sweep;
 mod templates;
+mod tls;
 
 use crate::Scenario;
 
@@ -37,6 +38,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(scale::scenarios());
     all.extend(storage::scenarios());
     all.extend(credentials::scenarios());
+    all.extend(tls::scenarios());
     all.extend(budget::scenarios());
     all.extend(claims::scenarios());
     all.extend(operators::scenarios());
