@@ -77,12 +77,12 @@ pub fn table(facts: Facts) -> (u8, Verdict) {
     match (presence, task) {
         (_, T::Running) => (1, Adopt),
         (P::Unknown, _) => (2, InDoubt),
-        (_, T::Unread) if !survivor_lost => (3, InDoubt),
+        (_, T::Unread) | (P::Present, T::Ended) if !survivor_lost => (3, InDoubt),
         (P::Absent, T::Success | T::Failed) => (4, SucceededAfterTwo),
-        (P::Absent, T::None | T::Unread) if task_anywhere => (5, InDoubt),
-        (P::Absent, T::None | T::Unread) => (5, SucceededAfterTwo),
-        (P::Present, T::None | T::Unread) if !survivor_changed => (6, ResendAfterTwo),
-        (P::Present, T::None | T::Unread) => (7, VoidAfterTwo),
+        (P::Absent, T::None | T::Unread | T::Ended) if task_anywhere => (5, InDoubt),
+        (P::Absent, T::None | T::Unread | T::Ended) => (5, SucceededAfterTwo),
+        (P::Present, T::None) if !survivor_changed => (6, ResendAfterTwo),
+        (P::Present, T::None | T::Unread | T::Ended) => (7, VoidAfterTwo),
         (P::Present, T::Success | T::Failed) => (8, FailedAfterTwo),
     }
 }
@@ -131,8 +131,14 @@ pub fn presence(seen: &Observation, state: &CacheState, ordinal: Ordinal, name: 
 mod tests {
     use super::*;
 
-    const TASKS: [OurTask; 5] =
-        [OurTask::Running, OurTask::Success, OurTask::Failed, OurTask::None, OurTask::Unread];
+    const TASKS: [OurTask; 6] = [
+        OurTask::Running,
+        OurTask::Success,
+        OurTask::Failed,
+        OurTask::None,
+        OurTask::Unread,
+        OurTask::Ended,
+    ];
 
     fn every() -> Vec<Facts> {
         let mut all = Vec::new();
@@ -161,6 +167,16 @@ mod tests {
         let rows: std::collections::BTreeSet<u8> =
             every().into_iter().map(|facts| table(facts).0).collect();
         assert_eq!(rows, (1..=8).collect());
+    }
+
+    #[test]
+    fn an_ended_task_that_cannot_be_told_from_others_decides_nothing_but_a_proven_absence() {
+        for facts in every().into_iter().filter(|facts| facts.task == OurTask::Ended) {
+            let (unread, none) =
+                (Facts { task: OurTask::Unread, ..facts }, Facts { task: OurTask::None, ..facts });
+            let same = if facts.presence == Presence::Absent { none } else { unread };
+            assert_eq!(table(facts), table(same), "{facts:?}");
+        }
     }
 
     #[test]

@@ -80,7 +80,9 @@ pub fn table(facts: Facts) -> (u8, Verdict) {
         (M::Unknown, _, _) => (2, InDoubt),
         (M::No, _, _) if gone => (3, VoidAfterTwo),
         _ if yes && gone => (4, VoidAfterTwo),
-        (_, T::Unread, _) | (_, _, J::Silent) => (5, InDoubt),
+        // Whoever's task it was, it has ended: the group and the member agree, as in row 9.
+        (M::Online, T::Ended, J::InGroup) => (9, SucceededAfterTwo),
+        (_, T::Unread | T::Ended, _) | (_, _, J::Silent) => (5, InDoubt),
         (M::No, _, J::Elsewhere) => (6, FailedAfterTwo),
         (_, _, J::Elsewhere) => (7, FailedAfterTwo),
         (M::Online, T::None | T::Success, J::InGroup) if !changed => (8, Succeeded),
@@ -105,8 +107,14 @@ mod tests {
 
     const LISTINGS: [Listing; 4] =
         [Listing::Online, Listing::Listed, Listing::No, Listing::Unknown];
-    const TASKS: [OurTask; 5] =
-        [OurTask::Running, OurTask::Success, OurTask::Failed, OurTask::None, OurTask::Unread];
+    const TASKS: [OurTask; 6] = [
+        OurTask::Running,
+        OurTask::Success,
+        OurTask::Failed,
+        OurTask::None,
+        OurTask::Unread,
+        OurTask::Ended,
+    ];
     const OWN: [OwnView; 4] =
         [OwnView::Alone, OwnView::InGroup, OwnView::Elsewhere, OwnView::Silent];
 
@@ -161,6 +169,19 @@ mod tests {
             assert_eq!(facts.listing, Listing::No, "{facts:?}");
             assert_eq!(facts.own, OwnView::Alone, "{facts:?}");
             assert!(!facts.changed, "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn an_ended_task_that_cannot_be_told_from_others_decides_nothing_but_an_agreed_join() {
+        for facts in every().into_iter().filter(|facts| facts.task == OurTask::Ended) {
+            let agreed = facts.listing == Listing::Online && facts.own == OwnView::InGroup;
+            let unread = Facts { task: OurTask::Unread, ..facts };
+            if agreed {
+                assert_eq!(table(facts), (9, Verdict::SucceededAfterTwo), "{facts:?}");
+            } else {
+                assert_eq!(table(facts), table(unread), "{facts:?}");
+            }
         }
     }
 

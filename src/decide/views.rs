@@ -55,6 +55,9 @@ pub enum OurTask {
     None,
     /// The list was not read, or holds something that could be ours and cannot be told.
     Unread,
+    /// The list was read, nothing of ours runs, and some ended task could be ours: it carries no
+    /// description. How ours ended, or whether it ever came, is not known.
+    Ended,
 }
 
 impl OurTask {
@@ -66,6 +69,7 @@ impl OurTask {
             Self::Failed => "its task failed",
             Self::None => "there is no task of ours",
             Self::Unread => "its tasks cannot be read",
+            Self::Ended => "a task that may be ours has ended and cannot be told from others",
         }
     }
 }
@@ -276,10 +280,13 @@ pub fn our_task(
             if task.is_running() {
                 return OurTask::Running;
             }
+            if !task.status.is_terminal() {
+                return OurTask::Unread;
+            }
             maybe_ours = true;
         }
     }
-    if maybe_ours { OurTask::Unread } else { OurTask::None }
+    if maybe_ours { OurTask::Ended } else { OurTask::None }
 }
 
 /// The running task that is ours, by the same rules as [`our_task`], with its progress.
@@ -373,4 +380,35 @@ pub fn told(seen: &Observation) -> serde_json::Value {
         (ordinal.to_string(), serde_json::json!({ "group": view, "tasks": tasks }))
     });
     serde_json::Value::Object(members.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_task_without_a_description_is_ours_by_its_number_or_cannot_be_told() {
+        let key = StepKey(Uuid::from_u128(1));
+        let task = |status| TaskView {
+            id: 7,
+            command: Some("Join".to_owned()),
+            description: None,
+            status,
+            progress: None,
+            member: None,
+            started: None,
+            message: None,
+        };
+        let told = |status, command: &str, accepted| {
+            our_task(Some(&[task(status)]), key, command, accepted, &[])
+        };
+        assert_eq!(told(TaskStatus::Failed, "Join", Some(7)), OurTask::Failed);
+        assert_eq!(told(TaskStatus::Failed, "Join", Some(8)), OurTask::Ended);
+        assert_eq!(told(TaskStatus::Success, "Join", None), OurTask::Ended);
+        assert_eq!(told(TaskStatus::Running, "Join", None), OurTask::Running);
+        assert_eq!(told(TaskStatus::Unknown("?".to_owned()), "Join", None), OurTask::Unread);
+        assert_eq!(told(TaskStatus::Success, "Disjoin", None), OurTask::None);
+    }
 }

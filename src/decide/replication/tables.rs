@@ -58,10 +58,10 @@ pub(super) fn table(facts: Facts) -> (u8, Verdict) {
         (_, T::Running) => (1, Adopt),
         (E::Unknown, _) => (2, InDoubt),
         (E::Yes, T::Success) => (3, Succeeded),
-        (E::Yes, T::Failed | T::None | T::Unread) => (4, SucceededAfterTwo),
+        (E::Yes, T::Failed | T::None | T::Unread | T::Ended) => (4, SucceededAfterTwo),
         (E::No, T::Success | T::Failed) => (5, FailedAfterTwo),
-        (E::No, T::None | T::Unread) if changed => (6, VoidAfterTwo),
-        (E::No, T::Unread) => (7, InDoubt),
+        (E::No, T::None | T::Unread | T::Ended) if changed => (6, VoidAfterTwo),
+        (E::No, T::Unread | T::Ended) => (7, InDoubt),
         (E::No, T::None) if may_resend => (8, ResendAfterTwo),
         (E::No, T::None) => (9, FailedAfterTwo),
     }
@@ -72,8 +72,14 @@ mod tests {
     use super::*;
 
     fn every() -> Vec<Facts> {
-        let tasks =
-            [OurTask::Running, OurTask::Success, OurTask::Failed, OurTask::None, OurTask::Unread];
+        let tasks = [
+            OurTask::Running,
+            OurTask::Success,
+            OurTask::Failed,
+            OurTask::None,
+            OurTask::Unread,
+            OurTask::Ended,
+        ];
         let mut all = Vec::new();
         for there in [There::Yes, There::No, There::Unknown] {
             for task in tasks {
