@@ -16,6 +16,7 @@ pub mod context;
 pub mod kill;
 pub mod oracle;
 pub mod report;
+mod rotation;
 pub mod runner;
 pub mod scenarios;
 pub mod stage;

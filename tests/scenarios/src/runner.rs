@@ -1,5 +1,6 @@
 //! Runs scenarios side by side in one world, as named tests with filters.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use xsld_sim::control_plane::{Progress, Step};
 
 use crate::context::Context;
 use crate::stage::Stage;
-use crate::{Ending, Result, Scenario, oracle, report};
+use crate::{Ending, Result, Scenario, oracle, report, rotation, sweep};
 
 /// Scenarios that run at the same time unless `--test-threads` says otherwise. They wait most of
 /// the time: what they cost is TLS handshakes and the members' own timers.
@@ -38,13 +39,17 @@ pub fn main(scenarios: Vec<Scenario>) -> ExitCode {
         Err(error) => return fail(&format!("the scenarios cannot run here: {error:#}")),
     };
     let started = Arc::new(AtomicUsize::new(0));
+    let waiting = waiting(&arguments, &scenarios);
     let trial = |scenario: Scenario| {
         let (runtime, stage, started) = (runtime.clone(), stage.clone(), started.clone());
-        Trial::test(scenario.name.clone(), move || {
+        let name = scenario.name.clone();
+        let waits = waiting.contains(&scenario.name);
+        let test = move || {
             let number = started.fetch_add(1, Ordering::Relaxed) + 1;
             let outcome = on_this_thread(&runtime, run(&scenario, stage, number));
             outcome.map_err(|error| Failed::from(format!("{error:#}")))
-        })
+        };
+        Trial::test(name, test).with_ignored_flag(waits)
     };
     let trials = scenarios.into_iter().map(trial).collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
@@ -56,6 +61,25 @@ pub fn main(scenarios: Vec<Scenario>) -> ExitCode {
         say(&format!("the world did not end in order: {error:#}"));
     }
     conclusion.exit_code()
+}
+
+/// The scenarios that are left to another run, unless somebody chose what to run.
+fn waiting(arguments: &Arguments, scenarios: &[Scenario]) -> BTreeSet<String> {
+    let chosen = arguments.filter.is_some() || !arguments.skip.is_empty();
+    if chosen || arguments.include_ignored || arguments.ignored || sweep::sweeps_all() {
+        return BTreeSet::new();
+    }
+    let seed = sweep::seed();
+    let names = scenarios.iter().map(|scenario| scenario.name.as_str());
+    let waiting = rotation::waiting(names, seed);
+    say(&format!(
+        "{} of {} scenarios wait for another run ({}={seed}); {}=all tells them all",
+        waiting.len(),
+        scenarios.len(),
+        sweep::SEED,
+        sweep::ALL,
+    ));
+    waiting.into_iter().map(str::to_owned).collect()
 }
 
 /// As libtest filters.

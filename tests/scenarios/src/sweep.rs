@@ -20,9 +20,9 @@ use crate::context::{Context, Kind, member_of};
 use crate::runner::say;
 
 /// How many boundaries of each story: a number, or `all`.
-const ALL: &str = "XSLD_SWEEP";
+pub(crate) const ALL: &str = "XSLD_SWEEP";
 /// Makes the share of a run of before again.
-const SEED: &str = "XSLD_SEED";
+pub(crate) const SEED: &str = "XSLD_SEED";
 
 /// Boundaries of one story that an ordinary run sweeps; which ones changes from run to run. There
 /// are many stories, and each is told undisturbed as well.
@@ -189,7 +189,13 @@ pub fn longest() -> Duration {
     if share() > SHARE { LONGEST_ALL } else { LONGEST }
 }
 
-fn seed() -> usize {
+/// Whether everything is to be swept.
+pub(crate) fn sweeps_all() -> bool {
+    share() == usize::MAX
+}
+
+/// What this run's choices follow: the given one, or another one every time.
+pub(crate) fn seed() -> usize {
     let given = std::env::var(SEED).ok().and_then(|text| text.parse::<usize>().ok());
     given.unwrap_or_else(|| Uuid::new_v4().as_fields().0 as usize)
 }
