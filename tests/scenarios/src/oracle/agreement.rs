@@ -6,7 +6,7 @@ use anyhow::{Context as _, ensure};
 use serde_json::Value;
 use xsld_journal::record::StreamId;
 use xsld_journal::replay::fold;
-use xsld_journal::state::CacheState;
+use xsld_journal::state::{CacheState, Operation};
 
 use crate::Result;
 use crate::context::{Context, Kind, Seen};
@@ -18,16 +18,18 @@ const SETTLED: Duration = Duration::from_secs(60);
 pub(super) async fn settle(context: &Context) -> Result {
     context
         .wait("every operation to end", SETTLED, async || {
-            let folded = fold(&context.records()?)?;
-            let open: Vec<String> = folded
-                .streams
-                .values()
-                .filter_map(|state| state.operation.as_ref())
-                .map(|operation| format!("{:?} {}", operation.kind, operation.id))
-                .collect();
+            let open = open_operations(context)?;
             Ok(Seen::when(open.is_empty(), || open.join(", ")))
         })
         .await
+}
+
+/// The operations that the journal shows open, by kind and id.
+pub(super) fn open_operations(context: &Context) -> Result<Vec<String>> {
+    let folded = fold(&context.records()?)?;
+    let named = |operation: &Operation| format!("{:?} {}", operation.kind, operation.id);
+    let open = folded.streams.values().filter_map(|state| state.operation.as_ref());
+    Ok(open.map(named).collect())
 }
 
 /// Compares every open stream of the journal with the world, and every cache with its stream.
