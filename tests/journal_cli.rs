@@ -1,6 +1,9 @@
 //! The journal's commands as the program that a person starts.
 #![allow(clippy::unwrap_used, missing_docs, reason = "this is a test")]
 
+#[path = "journal_cli/questions.rs"]
+mod questions;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 

@@ -34,8 +34,9 @@ pub enum Form {
 }
 
 impl Segment {
-    /// Opens it at its first record. A segment that was sealed since it was listed is found too.
-    fn open(&self) -> io::Result<LineReader> {
+    /// Opens it at its first record, and tells how many bytes stand before that. A segment that was
+    /// sealed since it was listed is found too.
+    fn open(&self) -> io::Result<(LineReader, u64)> {
         let (file, form) = match disk::open(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && self.form == Form::Plain => {
                 let sealed = format!("{}{SEALED_SUFFIX}", self.name);
@@ -54,10 +55,11 @@ impl Segment {
         } else {
             LineReader::Plain(plain)
         };
-        if form == Form::Export {
-            reader.read_line(&mut Vec::new())?;
-        }
-        Ok(reader)
+        let before = match form {
+            Form::Export => reader.read_line(&mut Vec::new())?,
+            Form::Plain | Form::Sealed => 0,
+        };
+        Ok((reader, before as u64))
     }
 }
 
@@ -196,6 +198,8 @@ pub struct Lines {
     /// Index of the segment that is open, or to be opened next.
     index: usize,
     file: Option<LineReader>,
+    /// Whether the open segment has a line before its first record.
+    has_header: bool,
     line: u64,
     offset: u64,
 }
@@ -203,14 +207,18 @@ pub struct Lines {
 impl Lines {
     /// Reads from the first line of the first segment on.
     pub fn new(segments: Vec<Segment>) -> Self {
-        Self { segments, index: 0, file: None, line: 0, offset: 0 }
+        Self { segments, index: 0, file: None, has_header: false, line: 0, offset: 0 }
     }
 
     fn next_line(&mut self) -> io::Result<Option<RawLine>> {
         while let Some(segment) = self.segments.get(self.index) {
             let file = match &mut self.file {
                 Some(file) => file,
-                None => self.file.insert(segment.open()?),
+                None => {
+                    let (file, before) = segment.open()?;
+                    (self.has_header, self.offset) = (before > 0, before);
+                    self.file.insert(file)
+                }
             };
             let mut text = Vec::new();
             let read = file.read_line(&mut text)?;
@@ -221,8 +229,8 @@ impl Lines {
             }
             let terminated = text.pop_if(|byte| *byte == b'\n').is_some();
             self.line += 1;
-            let position =
-                Position { segment: segment.name.clone(), line: self.line, offset: self.offset };
+            let line = self.line + u64::from(self.has_header);
+            let position = Position { segment: segment.name.clone(), line, offset: self.offset };
             self.offset += read as u64;
             return Ok(Some(RawLine {
                 position,
@@ -295,7 +303,7 @@ impl Follower {
         in_last_segment: bool,
         lines: &mut Vec<RawLine>,
     ) -> io::Result<()> {
-        let mut file = segment.open()?;
+        let (mut file, _) = segment.open()?;
         file.skip(self.offset)?;
         loop {
             let mut text = Vec::new();

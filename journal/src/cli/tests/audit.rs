@@ -27,12 +27,13 @@ fn rendered() -> Vec<u8> {
     bytes
 }
 
-/// The commands in the documentation's code blocks, in order, without the program's name.
+/// The commands in the documentation's code blocks, in order, without the program's name; not that
+/// on an altered journal.
 fn documented() -> Vec<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/audit.md");
     let text = std::fs::read_to_string(path).unwrap();
     let commands = text.lines().filter_map(|line| line.strip_prefix("xsld-operator journal "));
-    commands.map(str::to_owned).collect()
+    commands.filter(|line| !line.contains("--journal-dir")).map(str::to_owned).collect()
 }
 
 #[test]
