@@ -220,6 +220,9 @@ fn tell(dir: &Path, report: &OpenReport) {
     if let Some(torn) = &report.torn_tail {
         warn!(?torn, "an append that was never acknowledged was cut from the journal's end");
     }
+    for ignored in &report.ignored_checkpoints {
+        warn!(?ignored, "a checkpoint does not fit; the records are folded without it");
+    }
     for healed in &report.healed {
         match healed {
             Healed::AuditMended { .. } => {

@@ -11,6 +11,7 @@
 //! with its segment, line and sequence.
 
 mod ballast;
+mod checkpoint;
 mod export;
 mod line;
 mod load;
@@ -22,10 +23,12 @@ mod writer;
 #[cfg(test)]
 pub(crate) use ballast::BALLAST_BYTES;
 pub(crate) use ballast::release_in as release_ballast;
+pub use checkpoint::{Checkpoint, FOLD_VERSION, Ignored, Sealed, checkpoints};
+pub(crate) use checkpoint::{Covered, Refolding};
 pub use export::{ExportError, Header, export_segments, read_header, write_header};
 pub(crate) use line::render;
 pub use line::{LineError, StoredLine, readable_event, time_text};
-pub use load::{LoadError, Loaded, TornTail, load};
+pub use load::{LoadError, Loaded, TornTail, load, load_after};
 pub use reader::{Follower, Form, Lines, Position, RawLine, Segment, broken_files, segments};
 pub use survey::{Assembler, Found, Item, Unreadable, survey, survey_segments};
 pub(crate) use writer::{Sink, Writer, create_broken, cut_torn_tail};

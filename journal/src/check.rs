@@ -10,7 +10,8 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::audit::{
-    Found, Item, Position, Segment, Unreadable, broken_files, segments, survey_segments,
+    Assembler, Found, Ignored, Item, Lines, Position, Refolding, Segment, Unreadable, broken_files,
+    segments,
 };
 use crate::chain::{self, Hash};
 use crate::event::{Event, Step, StepKey};
@@ -70,6 +71,8 @@ pub enum Kind {
     Broken,
     /// An append at the end is being written, or was torn and not cut yet.
     Unfinished,
+    /// A checkpoint is not what the records fold to. It is not used; the records count.
+    Checkpoint,
 }
 
 impl Kind {
@@ -89,7 +92,8 @@ impl Kind {
             | Self::Segment
             | Self::Illegal
             | Self::Pairing
-            | Self::MissingText => (1, 1),
+            | Self::MissingText
+            | Self::Checkpoint => (1, 1),
             Self::OpenOperation | Self::Broken | Self::Unfinished => (0, 0),
         }
     }
@@ -132,6 +136,8 @@ pub struct Report {
     pub epoch: Epoch,
     /// Everything found, in the order of the records.
     pub findings: Vec<Finding>,
+    /// How many checkpoints were found to be what the records fold to.
+    pub checkpoints: usize,
 }
 
 impl Report {
@@ -149,12 +155,14 @@ impl Report {
     }
 }
 
-/// Checks the audit file of a directory, against an anchor where one is at hand.
+/// Checks the audit file of a directory, against an anchor where one is at hand, and its
+/// checkpoints against what its records fold to.
 ///
 /// # Errors
 /// When a file cannot be read.
 pub fn check_dir(dir: &Path, anchor: Option<Anchor>) -> io::Result<Report> {
-    let mut report = check_segments(segments(dir)?, anchor)?;
+    let refolding = Refolding::begin(dir)?;
+    let mut report = check_lines(segments(dir)?, anchor, refolding)?;
     for name in broken_files(dir)? {
         let message = "torn or damaged bytes that were taken out of the segment".to_owned();
         let (severity, kind) = (Severity::Note, Kind::Broken);
@@ -168,9 +176,22 @@ pub fn check_dir(dir: &Path, anchor: Option<Anchor>) -> io::Result<Report> {
 /// # Errors
 /// When a file cannot be read.
 pub fn check_segments(segments: Vec<Segment>, anchor: Option<Anchor>) -> io::Result<Report> {
-    let (items, unfinished) = survey_segments(segments)?;
-    let mut report = check_items(&items, anchor);
-    if let Some(position) = unfinished {
+    check_lines(segments, anchor, Refolding::default())
+}
+
+/// Checks line by line: however long a journal is, only what its records fold to is in memory.
+fn check_lines(
+    segments: Vec<Segment>,
+    anchor: Option<Anchor>,
+    refolding: Refolding,
+) -> io::Result<Report> {
+    let mut checker = Checker { refolding, ..Checker::default() };
+    let mut assembler = Assembler::default();
+    for line in Lines::new(segments) {
+        assembler.push(line?).iter().for_each(|item| checker.item(item));
+    }
+    let mut report = checker.end(anchor);
+    if let Some(position) = assembler.unfinished() {
         let message = "an append that is being written, or that a crash tore".to_owned();
         let place = Some(position.to_string());
         let (severity, kind) = (Severity::Note, Kind::Unfinished);
@@ -182,17 +203,8 @@ pub fn check_segments(segments: Vec<Segment>, anchor: Option<Anchor>) -> io::Res
 /// Checks what was read of a journal.
 pub fn check_items(items: &[Item], anchor: Option<Anchor>) -> Report {
     let mut checker = Checker::default();
-    for item in items {
-        match item {
-            Item::Record(found) => checker.record(found),
-            Item::Unreadable(unreadable) => checker.unreadable(unreadable),
-        }
-    }
-    checker.open_operations();
-    if let Some(anchor) = anchor {
-        checker.anchor(anchor);
-    }
-    checker.report
+    items.iter().for_each(|item| checker.item(item));
+    checker.end(anchor)
 }
 
 #[derive(Default)]
@@ -213,9 +225,32 @@ struct Checker {
     /// All attempts: where they were intended, and whether they have an outcome.
     attempts: BTreeMap<StepKey, (u64, bool)>,
     digests: BTreeSet<String>,
+    refolding: Refolding,
 }
 
 impl Checker {
+    fn item(&mut self, item: &Item) {
+        match item {
+            Item::Record(found) => self.record(found),
+            Item::Unreadable(unreadable) => self.unreadable(unreadable),
+        }
+    }
+
+    fn end(mut self, anchor: Option<Anchor>) -> Report {
+        self.open_operations();
+        if let Some(anchor) = anchor {
+            self.anchor(anchor);
+        }
+        let (refused, good) = self.refolding.end();
+        self.report.checkpoints = good;
+        for Ignored { file, reason } in refused {
+            let message = format!("this checkpoint is not used: {reason}");
+            let (severity, kind, place) = (Severity::Warning, Kind::Checkpoint, Some(file));
+            self.report.findings.push(Finding { severity, seq: None, place, kind, message });
+        }
+        self.report
+    }
+
     fn record(&mut self, found: &Found) {
         let record = &found.entry.record;
         let at = At { seq: record.seq(), place: &found.position };
@@ -225,6 +260,10 @@ impl Checker {
         self.texts(found, &at);
         self.pair(record, &at);
         self.transition(record, &at);
+        if self.refolding.is_at(at.seq) {
+            let digest = self.folded.digest();
+            self.refolding.compare(at.seq, &record.hash, &digest);
+        }
         self.report.records += 1;
         self.report.head = Some((at.seq, record.hash));
     }

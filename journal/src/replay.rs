@@ -32,6 +32,11 @@ pub struct IllegalRecord {
 }
 
 impl Folded {
+    /// BLAKE3 of the states, hex: the same for the same records, in every run and on every machine.
+    pub fn digest(&self) -> String {
+        state_digest(&self.log, self.streams.iter().map(|(id, state)| (*id, state)))
+    }
+
     /// Folds one more record.
     ///
     /// # Errors
@@ -52,6 +57,17 @@ impl Folded {
         self.seq = seq;
         Ok(())
     }
+}
+
+/// BLAKE3 of the JSON of the journal's own state and of the caches' states, hex.
+pub(crate) fn state_digest<'a>(
+    log: &LogState,
+    streams: impl Iterator<Item = (StreamId, &'a CacheState)>,
+) -> String {
+    let streams: BTreeMap<StreamId, &CacheState> = streams.collect();
+    // A state holds nothing but names, texts and numbers, and its maps have text-like keys.
+    let json = serde_json::to_vec(&(log, streams)).unwrap_or_default();
+    blake3::hash(&json).to_hex().to_string()
 }
 
 /// Folds records in their order.

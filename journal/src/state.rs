@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::event::{
@@ -40,7 +40,7 @@ pub struct IllegalTransition {
 }
 
 /// An established member: its join (or the group's bootstrap) is recorded.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
     /// Name in the group, which is its pod's name.
     pub name: String,
@@ -57,7 +57,7 @@ pub struct Member {
 }
 
 /// The member that the last recorded switch made the primary.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Promoted {
     /// Its place.
     pub ordinal: Ordinal,
@@ -66,7 +66,7 @@ pub struct Promoted {
 }
 
 /// A member that left, or never came, and whose replicas and claim are still to go.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leaving {
     /// Name in the group.
     pub name: String,
@@ -77,7 +77,7 @@ pub struct Leaving {
 }
 
 /// The pod template that the StatefulSet is to carry.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Template {
     /// BLAKE3 of the canonical JSON, hex.
     pub digest: String,
@@ -86,7 +86,7 @@ pub struct Template {
 }
 
 /// An image roll that ended, and was not superseded: the same one is not begun again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rolled {
     /// What it was to reach.
     pub goal: Goal,
@@ -95,7 +95,7 @@ pub struct Rolled {
 }
 
 /// What the StatefulSet is to be. Never taken from the spec.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Committed {
     /// `replicas`; none before the first step and after deletion.
     pub replicas: Option<u32>,
@@ -104,7 +104,7 @@ pub struct Committed {
 }
 
 /// How far an open step is known to have come.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Progress {
     /// Intended; nothing is known of the effect.
@@ -122,7 +122,7 @@ pub enum Progress {
 }
 
 /// An intent without an outcome: in doubt until evidence decides.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenStep {
     /// The effect.
     pub step: Step,
@@ -139,7 +139,7 @@ pub struct OpenStep {
 }
 
 /// Why an operation waits for evidence or a person.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parked {
     /// A condition reason in CamelCase.
     pub reason: String,
@@ -150,7 +150,7 @@ pub struct Parked {
 }
 
 /// The operation that is being carried out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Operation {
     /// Its id.
     pub id: OperationId,
@@ -189,7 +189,7 @@ impl Operation {
 }
 
 /// An operation that is over, in one line.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndedOperation {
     /// Its id.
     pub id: OperationId,
@@ -212,7 +212,7 @@ pub struct EndedOperation {
 }
 
 /// A grid that an operation created or changed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grid {
     /// Its name in the group.
     pub name: String,
@@ -223,7 +223,7 @@ pub struct Grid {
 }
 
 /// A grid template that the group was given, or had already with the wanted documents.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Uploaded {
     /// Its name in the group.
     pub name: String,
@@ -236,7 +236,7 @@ pub struct Uploaded {
 }
 
 /// What a join of a claim came to; the receipt `NeverJoined` is decided from it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum JoinHistory {
     /// An attempt is in doubt.
@@ -248,7 +248,7 @@ pub enum JoinHistory {
 }
 
 /// All that the journal knows of one cache.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CacheState {
     /// Namespace of the XsldCache; empty before the stream is opened.
     pub namespace: String,
@@ -291,7 +291,7 @@ pub struct CacheState {
 }
 
 /// What the records of the journal itself fold to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogState {
     /// UID of the namespace in the Genesis record.
     pub namespace_uid: Option<String>,
@@ -304,7 +304,7 @@ pub struct LogState {
 }
 
 /// What a journal goes on after: another one of which records are lost.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
     /// Id of the journal before.
     pub old_journal: Uuid,

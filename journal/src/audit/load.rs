@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
+use super::checkpoint::Checkpoint;
 use super::line::{LineError, StoredLine};
 use super::reader::{Lines, RawLine, Segment, segments};
-use crate::store::ledger::{Entry, Ledger, ReplayError};
+use crate::store::ledger::{Entry, Ledger, ReplayError, Snapshot};
 
 /// What a crash left behind of an append that was never acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +32,9 @@ pub struct Loaded {
     pub segments: Vec<Segment>,
     /// What is to be cut before anything is appended.
     pub torn: Option<TornTail>,
+    /// The state before the last segment, where that is not the first one: what a checkpoint can
+    /// be made of once the others are sealed.
+    pub boundary: Option<Snapshot>,
 }
 
 /// Why an audit file cannot be used as it is.
@@ -95,12 +99,45 @@ impl std::fmt::Display for Refusal {
 /// # Errors
 /// Damage anywhere but in a torn tail, and records of a newer format.
 pub fn load(dir: &Path, journal_id: Uuid) -> Result<Loaded, LoadError> {
-    let io_error = |source| LoadError::Io { path: dir.to_owned(), source };
-    let segments = segments(dir).map_err(io_error)?;
-    let mut loading = Loading { ledger: Ledger::new(journal_id), pending: Vec::new() };
-    let mut lines = Lines::new(segments.clone());
+    let segments = segments(dir).map_err(|source| io_error(dir, source))?;
+    let rest = segments.clone();
+    continue_from(dir, Ledger::new(journal_id), segments, rest)
+}
+
+/// As [`load`], but reads only the records behind a checkpoint. The segments before were compared
+/// with the checkpoint; `rest` are those behind.
+///
+/// # Errors
+/// As [`load`]. The checkpoint may be to blame: then the whole audit file tells.
+pub fn load_after(
+    dir: &Path,
+    checkpoint: &Checkpoint,
+    segments: Vec<Segment>,
+    rest: Vec<Segment>,
+) -> Result<Loaded, LoadError> {
+    continue_from(dir, Ledger::restore(&checkpoint.snapshot), segments, rest)
+}
+
+fn io_error(dir: &Path, source: io::Error) -> LoadError {
+    LoadError::Io { path: dir.to_owned(), source }
+}
+
+fn continue_from(
+    dir: &Path,
+    ledger: Ledger,
+    segments: Vec<Segment>,
+    rest: Vec<Segment>,
+) -> Result<Loaded, LoadError> {
+    let io_error = |source| io_error(dir, source);
+    let has_boundary = segments.len() > 1;
+    let mut boundary = None;
+    let mut loading = Loading { ledger, pending: Vec::new() };
+    let mut lines = Lines::new(rest);
     while let Some(line) = lines.next() {
         let line = line.map_err(io_error)?;
+        if has_boundary && line.in_last_segment && line.promised_seq.is_some() {
+            boundary = loading.ledger.snapshot();
+        }
         let seq = loading.next_seq();
         if let Err(refusal) = loading.take(&line) {
             let start = loading.torn_start(&line);
@@ -109,7 +146,7 @@ pub fn load(dir: &Path, journal_id: Uuid) -> Result<Loaded, LoadError> {
                 return Err(refused(seq, &line, &refusal));
             }
             let torn = torn_tail(&segments, &line.position.segment, start).map_err(io_error)?;
-            return Ok(Loaded { ledger: loading.ledger, segments, torn: Some(torn) });
+            return Ok(Loaded { ledger: loading.ledger, segments, torn: Some(torn), boundary });
         }
     }
     let mut torn = None;
@@ -122,7 +159,7 @@ pub fn load(dir: &Path, journal_id: Uuid) -> Result<Loaded, LoadError> {
         let (segment, offset) = (first.position.segment.clone(), first.position.offset);
         torn = Some(torn_tail(&segments, &segment, offset).map_err(io_error)?);
     }
-    Ok(Loaded { ledger: loading.ledger, segments, torn })
+    Ok(Loaded { ledger: loading.ledger, segments, torn, boundary })
 }
 
 struct Loading {

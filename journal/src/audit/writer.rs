@@ -3,19 +3,28 @@
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use super::ballast::Ballast;
+use super::checkpoint::{self, Covered};
 use super::reader::{Form, Segment};
 use super::seal::seal_all;
 use super::{TornTail, segment_name};
 use crate::io::{File, is_full, sync_dir};
+use crate::store::ledger::Snapshot;
 
 /// Takes whole lines and returns when they are durable.
 pub(crate) trait Sink: Send {
     /// Writes and syncs the lines, of which the first one has this sequence. After an error
     /// nobody can tell what is on the disk.
     fn append(&mut self, first_seq: u64, lines: &[u8]) -> io::Result<()>;
+
+    /// Whether the next lines go to a new segment.
+    fn is_full(&self) -> bool;
+
+    /// What the journal folds to where a segment ends: the lines handed over next begin a new one.
+    fn offer(&mut self, boundary: Option<Snapshot>);
 
     /// Whether there is room to bring to its end what would be begun now.
     fn has_reserve(&mut self) -> bool;
@@ -33,8 +42,12 @@ pub(crate) struct Writer {
     bytes: u64,
     /// From this size on a segment is full.
     segment_max: u64,
-    /// Packs full segments; at most one at a time.
+    /// Packs full segments and makes checkpoints; at most one at a time.
     sealing: Option<JoinHandle<()>>,
+    /// The state where the last segment begins, until a checkpoint is made of it.
+    boundary: Option<Snapshot>,
+    /// What the last checkpoint covers.
+    covered: Arc<Mutex<Covered>>,
     /// Room for a full disk; none until [`Writer::keep_reserve`].
     ballast: Option<Ballast>,
 }
@@ -49,6 +62,8 @@ impl Writer {
         segments: &[Segment],
         next_seq: u64,
         segment_max: u64,
+        covered: Covered,
+        boundary: Option<Snapshot>,
     ) -> io::Result<Self> {
         let last = segments.last().filter(|segment| segment.form == Form::Plain);
         let (path, is_new) = match last {
@@ -59,8 +74,16 @@ impl Writer {
         file.sync_all()?;
         sync_dir(dir)?;
         let bytes = file.len()?;
-        let mut writer =
-            Self { dir: dir.to_owned(), file, bytes, segment_max, sealing: None, ballast: None };
+        let mut writer = Self {
+            dir: dir.to_owned(),
+            file,
+            bytes,
+            segment_max,
+            sealing: None,
+            boundary,
+            covered: Arc::new(Mutex::new(covered)),
+            ballast: None,
+        };
         writer.seal();
         Ok(writer)
     }
@@ -104,16 +127,26 @@ impl Writer {
         Ok(())
     }
 
-    /// Packs what is full, beside the appends. A segment that cannot be packed stays as it is:
-    /// nothing is lost but room, and the next start or rotation tries again.
+    /// Packs what is full and makes a checkpoint, beside the appends. A segment that cannot be
+    /// packed stays as it is: nothing is lost but room, and the next start or rotation tries
+    /// again. Without a checkpoint nothing is lost but time at the next start.
     fn seal(&mut self) {
         if self.sealing.as_ref().is_some_and(|sealing| !sealing.is_finished()) {
             return;
         }
         self.finish_sealing();
         let dir = self.dir.clone();
+        let (boundary, covered) = (self.boundary.take(), Arc::clone(&self.covered));
         let packing = std::thread::Builder::new().name("journal-seal".into());
-        self.sealing = packing.spawn(move || drop(seal_all(&dir))).ok();
+        let pack = move || {
+            let sealed = seal_all(&dir);
+            if let (Ok(()), Some(boundary)) = (sealed, boundary) {
+                let mut covered = covered.lock().unwrap_or_else(PoisonError::into_inner);
+                // It is only a short cut; the next rotation makes another one.
+                drop(checkpoint::make(&dir, &boundary, &mut covered));
+            }
+        };
+        self.sealing = packing.spawn(pack).ok();
     }
 
     fn finish_sealing(&mut self) {
@@ -133,12 +166,20 @@ impl Drop for Writer {
 
 impl Sink for Writer {
     fn append(&mut self, first_seq: u64, lines: &[u8]) -> io::Result<()> {
-        if self.bytes >= self.segment_max {
+        if self.is_full() {
             self.rotate(first_seq)?;
         }
         self.with_room(|writer| writer.write(lines))?;
         self.bytes += lines.len() as u64;
         self.file.sync_data()
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes >= self.segment_max
+    }
+
+    fn offer(&mut self, boundary: Option<Snapshot>) {
+        self.boundary = boundary;
     }
 
     fn has_reserve(&mut self) -> bool {

@@ -25,6 +25,7 @@ struct Shown<'a> {
     hash: Option<String>,
     epoch: u64,
     anchored: bool,
+    checkpoints: usize,
     findings: &'a [Finding],
 }
 
@@ -54,6 +55,7 @@ impl Check {
             hash: report.head.map(|(_, hash)| chain::to_hex(&hash)),
             epoch: report.epoch.0,
             anchored: self.anchor.is_some(),
+            checkpoints: report.checkpoints,
             findings: &report.findings,
         })
     }

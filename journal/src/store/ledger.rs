@@ -106,6 +106,20 @@ struct Stream {
     state: Arc<CacheState>,
 }
 
+/// What a journal folds to at one of its records: enough to go on from there. It is cheap to take,
+/// as the states are shared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The record, and the journal.
+    pub head: Head,
+    /// The journal's own stream.
+    pub log: Arc<LogState>,
+    /// All streams, the journal's own one included, whose state is the default one.
+    pub streams: BTreeMap<StreamId, (StreamHead, Arc<CacheState>)>,
+    /// The texts that stand beside records, by digest.
+    pub texts: BTreeMap<String, Arc<str>>,
+}
+
 /// The journal folded up to its head.
 #[derive(Clone, Debug)]
 pub struct Ledger {
@@ -113,7 +127,11 @@ pub struct Ledger {
     epoch: Epoch,
     log: Arc<LogState>,
     streams: BTreeMap<StreamId, Stream>,
-    /// Hash of the record with sequence `index + 1`.
+    /// The last record that was folded elsewhere: what a checkpoint stands for; 0 without one.
+    base: u64,
+    /// Its hash.
+    base_hash: Hash,
+    /// Hash of the record with sequence `base + index + 1`.
     hashes: Vec<Hash>,
     texts: BTreeMap<String, Arc<str>>,
     /// What the last record leaves to follow in its append, and on which stream.
@@ -128,10 +146,43 @@ impl Ledger {
             epoch: Epoch(0),
             log: Arc::default(),
             streams: BTreeMap::new(),
+            base: 0,
+            base_hash: chain::ZERO,
             hashes: Vec::new(),
             texts: BTreeMap::new(),
             rest: None,
         }
+    }
+
+    /// The journal up to where a snapshot was taken, without the hashes of its records.
+    pub fn restore(snapshot: &Snapshot) -> Self {
+        let Snapshot { head, log, streams, texts } = snapshot;
+        let stream = |(id, (head, state)): (&StreamId, &(StreamHead, Arc<CacheState>))| {
+            (*id, Stream { head: *head, state: Arc::clone(state) })
+        };
+        Self {
+            journal_id: head.journal_id,
+            epoch: head.epoch,
+            log: Arc::clone(log),
+            streams: streams.iter().map(stream).collect(),
+            base: head.seq,
+            base_hash: head.hash,
+            hashes: Vec::new(),
+            texts: texts.clone(),
+            rest: None,
+        }
+    }
+
+    /// What the journal folds to at its head; none in the middle of an append.
+    pub fn snapshot(&self) -> Option<Snapshot> {
+        let stream =
+            |(id, known): (&StreamId, &Stream)| (*id, (known.head, Arc::clone(&known.state)));
+        self.is_whole().then(|| Snapshot {
+            head: self.head(),
+            log: Arc::clone(&self.log),
+            streams: self.streams.iter().map(stream).collect(),
+            texts: self.texts.clone(),
+        })
     }
 
     /// Checks an append against the present state and makes its records. Nothing is changed.
@@ -237,8 +288,8 @@ impl Ledger {
         Head {
             journal_id: self.journal_id,
             epoch: self.epoch,
-            seq: self.hashes.len() as u64,
-            hash: self.hashes.last().copied().unwrap_or(chain::ZERO),
+            seq: self.base + self.hashes.len() as u64,
+            hash: self.hashes.last().copied().unwrap_or(self.base_hash),
         }
     }
 
@@ -269,13 +320,23 @@ impl Ledger {
             .collect()
     }
 
-    /// The hash of a record.
+    /// The hash of a record; none where it was folded before the snapshot that this ledger was
+    /// restored from.
     pub fn hash_at(&self, seq: u64) -> Option<Hash> {
-        let index = usize::try_from(seq.checked_sub(1)?).ok()?;
+        if seq == self.base && seq > 0 {
+            return Some(self.base_hash);
+        }
+        let index = usize::try_from(seq.checked_sub(self.base + 1)?).ok()?;
         self.hashes.get(index).copied()
     }
 
-    /// The hashes of all records, in order.
+    /// The last record of the snapshot that this ledger was restored from, and its hash; 0 and
+    /// zeros when it was folded from the first record on.
+    pub fn base(&self) -> (u64, Hash) {
+        (self.base, self.base_hash)
+    }
+
+    /// The hashes of the records after [`Ledger::base`], in order.
     pub fn hashes(&self) -> &[Hash] {
         &self.hashes
     }
@@ -329,7 +390,7 @@ impl Ledger {
     fn fold_of(&self, stream: StreamId) -> Fold {
         Fold {
             stream,
-            first: self.hashes.is_empty(),
+            first: self.head().seq == 0,
             state: self
                 .streams
                 .get(&stream)

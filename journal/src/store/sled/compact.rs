@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::OpenOptions;
 use super::heal::{self, Found};
 use super::lock::{self, Taken};
-use super::open::{OpenError, OpenReport, read};
+use super::open::{OpenError, OpenReport, Read, read};
 use crate::io::{remove_dir_all, sync_dir};
 
 /// What became of it.
@@ -47,7 +47,8 @@ pub fn compact(dir: &Path) -> Result<Compacted, OpenError> {
         Taken::Ours(lock) => lock,
         Taken::Theirs(pid) => return Err(OpenError::Locked { dir: dir.to_owned(), pid }),
     };
-    let (loaded, found) = read(&OpenOptions::new(dir.to_owned(), Uuid::nil()))?;
+    let options = OpenOptions::new(dir.to_owned(), Uuid::nil());
+    let Read { loaded, found, .. } = read(&options, &mut Vec::new())?;
     let former = match found {
         // It is closed here; nothing is appended while the lock is held.
         Found::Usable { name, .. } => name,

@@ -169,6 +169,13 @@ impl Generation {
         }
     }
 
+    /// The hash that is stored with a record, where its checksum fits.
+    pub(super) fn hash_of(&self, seq: u64) -> Option<Hash> {
+        let read = catch_unwind(AssertUnwindSafe(|| self.records.get(seq.to_be_bytes())));
+        let value = read.ok()?.ok()??;
+        split_value(&value).map(|(_, hash)| hash)
+    }
+
     /// The records that can be read, whatever became of the others. sled may end a scan at the
     /// first damage, so it is done from both ends.
     pub(super) fn readable(&self) -> Vec<Entry> {
@@ -190,13 +197,23 @@ impl Generation {
         found.into_values().collect()
     }
 
-    /// Compares all that is stored with the hashes of the journal's records, in order.
-    pub(super) fn compare(&self, hashes: &[Hash], journal_id: Uuid) -> Result<Comparison, Error> {
+    /// Compares all that is stored with the hashes of the journal's records: those behind `base`,
+    /// in order, and that of `base` itself, up to which the chain alone tells.
+    pub(super) fn compare(
+        &self,
+        base: (u64, Hash),
+        hashes: &[Hash],
+        journal_id: Uuid,
+    ) -> Result<Comparison, Error> {
         let end = self.records.last()?.and_then(|(key, _)| <[u8; 8]>::try_from(&*key).ok());
         let end = end.map_or(0, u64::from_be_bytes);
-        if end > hashes.len() as u64 {
+        if end > base.0 + hashes.len() as u64 {
             return Ok(Comparison::Ahead(end));
         }
+        let known = |seq: u64| match seq.checked_sub(base.0 + 1) {
+            Some(index) => hashes.get(usize::try_from(index).unwrap_or(usize::MAX)).copied(),
+            None => (seq == base.0).then_some(base.1),
+        };
         let mut last = 0_u64;
         let mut previous = chain::ZERO;
         for row in &self.records {
@@ -211,8 +228,7 @@ impl Generation {
             if chain::hash(&previous, bytes) != hash {
                 return Ok(Comparison::Different(format!("record {expected} breaks the chain")));
             }
-            let index = usize::try_from(last).unwrap_or(usize::MAX);
-            if hashes.get(index).is_some_and(|known| *known != hash) {
+            if known(expected).is_some_and(|known| known != hash) {
                 let id = codec::decode_envelope(bytes).map(|envelope| envelope.journal_id);
                 if id == Ok(journal_id) {
                     return Ok(Comparison::Forked(expected));

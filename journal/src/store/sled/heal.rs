@@ -50,13 +50,13 @@ pub(super) fn inspect(dir: &Path, loaded: &Loaded) -> Result<Found, OpenError> {
         return Ok(Found::Missing);
     };
     let path = dir.join(&name);
-    let hashes = loaded.ledger.hashes().to_vec();
+    let (base, hashes) = (loaded.ledger.base(), loaded.ledger.hashes().to_vec());
     let journal_id = loaded.ledger.head().journal_id;
     let opened = guarded(OPEN_DEADLINE, {
         let path = path.clone();
         move || {
             let generation = Generation::open(&path)?;
-            let comparison = generation.compare(&hashes, journal_id)?;
+            let comparison = generation.compare(base, &hashes, journal_id)?;
             Ok::<_, Error>((generation, comparison))
         }
     });
@@ -181,12 +181,16 @@ fn fill(path: &Path, loaded: &Loaded, generation: &Generation, from: u64) -> Res
 /// The records of an audit file that was verified a moment ago.
 fn entries(segments: &[Segment], from: u64, to: u64) -> impl Iterator<Item = io::Result<Entry>> {
     let changed = |error| io::Error::other(format!("the audit file changed: {error}"));
-    Lines::new(segments.to_vec())
+    let before = segments.iter().rposition(|segment| segment.first_seq <= from).unwrap_or(0);
+    let segments = segments.get(before..).unwrap_or_default().to_vec();
+    // What may follow the last record is a torn tail.
+    let lines = segments.first().map_or(0, |first| (to + 1).saturating_sub(first.first_seq));
+    Lines::new(segments)
+        .take(usize::try_from(lines).unwrap_or(usize::MAX))
         .map(move |line| {
             let line = StoredLine::parse(&line?.text).map_err(changed)?;
             Ok((line.seq >= from).then_some(line))
         })
-        .take(usize::try_from(to).unwrap_or(usize::MAX))
         .filter_map(Result::transpose)
         .map(move |line: io::Result<StoredLine>| line?.decode().map_err(changed))
 }

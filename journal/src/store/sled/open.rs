@@ -8,7 +8,10 @@ use super::generation::Generation;
 use super::heal::{self, Found};
 use super::lock::{self, Lock, Taken};
 use super::mend;
-use crate::audit::{self, LoadError, Loaded, TornTail, Writer, cut_torn_tail, release_ballast};
+use crate::audit::{
+    self, Checkpoint, Covered, Ignored, LoadError, Loaded, TornTail, Writer, checkpoints,
+    cut_torn_tail, release_ballast,
+};
 use crate::io::{create_dir_all, sync_dir};
 use crate::store::ledger::Ledger;
 
@@ -25,6 +28,10 @@ pub struct OpenReport {
     pub quarantined: Option<PathBuf>,
     /// What was cut from the audit file's end: an append that nobody was told to be durable.
     pub torn_tail: Option<TornTail>,
+    /// The record behind which the journal was folded, from a checkpoint; 0 when all was folded.
+    pub checkpoint: u64,
+    /// Checkpoints that were not used, as they do not fit. Nothing is lost by it but time.
+    pub ignored_checkpoints: Vec<Ignored>,
 }
 
 /// What was done to one of the copies.
@@ -261,18 +268,22 @@ fn open_once(options: &OpenOptions) -> Result<Opened, OpenError> {
         Taken::Theirs(pid) => return Err(OpenError::Locked { dir: dir.to_owned(), pid }),
     };
     // sled is looked at before anything is cut: it may hold what the audit file has lost.
-    let (loaded, found, mended) = match read(options) {
+    let mut ignored = Vec::new();
+    let (read, mended) = match read(options, &mut ignored) {
         Err(damage) if damage.is_mendable() => {
             let mended = mend::mend(dir, options.journal_id, &damage)?;
-            let (loaded, found) = read(options)?;
-            (loaded, found, Some(mended))
+            // What is to be told of checkpoints was told by the first look.
+            (read(options, &mut Vec::new())?, Some(mended))
         }
-        read => read.map(|(loaded, found)| (loaded, found, None))?,
+        read => (read?, None),
     };
+    let Read { loaded, found, covered } = read;
     let mut report = OpenReport {
         created: loaded.ledger.head().seq == 0,
         records: loaded.ledger.head().seq,
         healed: mended.into_iter().collect(),
+        checkpoint: loaded.ledger.base().0,
+        ignored_checkpoints: ignored,
         ..OpenReport::default()
     };
     if let Some(mut torn) = loaded.torn.clone() {
@@ -280,8 +291,9 @@ fn open_once(options: &OpenOptions) -> Result<Opened, OpenError> {
         report.torn_tail = Some(torn);
     }
     let next_seq = loaded.ledger.head().seq + 1;
-    let mut writer =
-        Writer::open(dir, &loaded.segments, next_seq, options.segment_max).map_err(io_error)?;
+    let (segments, boundary) = (&loaded.segments, loaded.boundary.clone());
+    let mut writer = Writer::open(dir, segments, next_seq, options.segment_max, covered, boundary)
+        .map_err(io_error)?;
     let generation = match found {
         Found::Usable { generation, name, records } => {
             heal::complete(dir, &loaded, generation, &name, records, &mut report)?
@@ -296,11 +308,54 @@ fn open_once(options: &OpenOptions) -> Result<Opened, OpenError> {
     Ok(Opened { ledger: loaded.ledger, generation, writer, lock, report })
 }
 
-/// Reads both copies as they are.
-pub(super) fn read(options: &OpenOptions) -> Result<(Loaded, Found), OpenError> {
-    let loaded = audit::load(&options.dir, options.journal_id)?;
-    let found = heal::inspect(&options.dir, &loaded)?;
-    Ok((loaded, found))
+/// Both copies as they are.
+pub(super) struct Read {
+    pub(super) loaded: Loaded,
+    pub(super) found: Found,
+    /// What the checkpoint covers from which it was read.
+    pub(super) covered: Covered,
+}
+
+/// Reads both copies as they are: from the newest checkpoint that fits, else from the first record
+/// on. Those that do not fit are noted.
+pub(super) fn read(options: &OpenOptions, ignored: &mut Vec<Ignored>) -> Result<Read, OpenError> {
+    let dir = &options.dir;
+    for (seq, path) in checkpoints(dir).map_err(|source| OpenError::from_io(dir, source))? {
+        match read_after(options, seq, &path) {
+            Ok(read) => return Ok(read),
+            Err(reason) => {
+                let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                ignored.push(Ignored { file, reason });
+            }
+        }
+    }
+    let loaded = audit::load(dir, options.journal_id)?;
+    let found = heal::inspect(dir, &loaded)?;
+    Ok(Read { loaded, found, covered: Covered::default() })
+}
+
+/// Reads both copies from a checkpoint on; why that cannot be done, which may be its own fault or
+/// that of what follows it. The whole journal tells which.
+fn read_after(options: &OpenOptions, seq: u64, path: &Path) -> Result<Read, String> {
+    let bytes = crate::io::read(path).map_err(|error| error.to_string())?;
+    let checkpoint = Checkpoint::parse(&bytes)?;
+    if checkpoint.snapshot.head.seq != seq {
+        return Err("its name says another record than it does".into());
+    }
+    let segments = audit::segments(&options.dir).map_err(|error| error.to_string())?;
+    let rest = checkpoint.rest(&segments)?;
+    let loaded = audit::load_after(&options.dir, &checkpoint, segments, rest)
+        .map_err(|error| error.to_string())?;
+    let found = heal::inspect(&options.dir, &loaded).map_err(|error| error.to_string())?;
+    match &found {
+        Found::Usable { records, .. } if *records < seq => {
+            Err(format!("sled's copy ends before it, with record {records}"))
+        }
+        // The audit file is whole, so sled's copy is made from it.
+        Found::Usable { .. } | Found::Unusable { .. } | Found::Missing => {
+            Ok(Read { loaded, found, covered: Covered::from(&checkpoint) })
+        }
+    }
 }
 
 fn create_dir(dir: &Path) -> io::Result<()> {

@@ -398,6 +398,12 @@ impl Sink for FailsAt {
         if self.calls >= self.at { Err(io::Error::other("disk on fire")) } else { Ok(()) }
     }
 
+    fn is_full(&self) -> bool {
+        false
+    }
+
+    fn offer(&mut self, _boundary: Option<crate::store::ledger::Snapshot>) {}
+
     fn has_reserve(&mut self) -> bool {
         true
     }
