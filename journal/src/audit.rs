@@ -30,6 +30,7 @@ pub(crate) use line::render;
 pub use line::{LineError, StoredLine, readable_event, time_text};
 pub use load::{LoadError, Loaded, TornTail, load, load_after};
 pub use reader::{Follower, Form, Lines, Position, RawLine, Segment, broken_files, segments};
+pub(crate) use survey::Looked;
 pub use survey::{Assembler, Found, Item, Unreadable, survey, survey_segments};
 pub(crate) use writer::{Sink, Writer, create_broken, cut_torn_tail};
 

@@ -2,16 +2,17 @@
 //!
 //! It reads only the audit file, writes nothing and goes on after what it finds.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::path::Path;
+use std::sync::mpsc::{Receiver, sync_channel};
 
 use serde::Serialize;
 use uuid::Uuid;
 
 use crate::audit::{
-    Assembler, Found, Ignored, Item, Lines, Position, Refolding, Segment, Unreadable, broken_files,
-    segments,
+    Assembler, Found, Ignored, Item, Lines, Looked, Position, RawLine, Refolding, Segment,
+    Unreadable, broken_files, segments,
 };
 use crate::chain::{self, Hash};
 use crate::event::{Event, Step, StepKey};
@@ -187,9 +188,9 @@ fn check_lines(
 ) -> io::Result<Report> {
     let mut checker = Checker { refolding, ..Checker::default() };
     let mut assembler = Assembler::default();
-    for line in Lines::new(segments) {
-        assembler.push(line?).iter().for_each(|item| checker.item(item));
-    }
+    look_at_all(Lines::new(segments), |looked| {
+        assembler.push_looked(looked).iter().for_each(|item| checker.item(item));
+    })?;
     let mut report = checker.end(anchor);
     if let Some(position) = assembler.unfinished() {
         let message = "an append that is being written, or that a crash tore".to_owned();
@@ -198,6 +199,46 @@ fn check_lines(
         report.findings.push(Finding { severity, seq: None, place, kind, message });
     }
     Ok(report)
+}
+
+/// Lines that are looked at together, by one of the threads.
+const CHUNK: usize = 512;
+/// Threads that look at lines while this one reads on and checks what they saw.
+const LOOKERS: usize = 2;
+
+/// Looks at lines on threads beside, as most of the work is there, and hands them over in order.
+fn look_at_all(mut lines: Lines, mut take: impl FnMut(Looked)) -> io::Result<()> {
+    std::thread::scope(|scope| {
+        let lookers: Vec<_> = (0..LOOKERS)
+            .map(|_| {
+                let (give, given) = sync_channel::<Vec<RawLine>>(2);
+                let (see, seen) = sync_channel::<Vec<Looked>>(2);
+                scope.spawn(move || {
+                    let look = |chunk: Vec<RawLine>| chunk.into_iter().map(Looked::at).collect();
+                    given.iter().map(look).try_for_each(|chunk| see.send(chunk))
+                });
+                (give, seen)
+            })
+            .collect();
+        let gone = |_| io::Error::other("a thread that looks at lines has ended");
+        let mut in_flight = VecDeque::new();
+        for (give, seen) in lookers.iter().cycle() {
+            if in_flight.len() > LOOKERS {
+                let oldest: &Receiver<Vec<Looked>> = in_flight.pop_front().unwrap_or(seen);
+                oldest.recv().map_err(|_| gone(()))?.into_iter().for_each(&mut take);
+            }
+            let chunk = lines.by_ref().take(CHUNK).collect::<io::Result<Vec<_>>>()?;
+            if chunk.is_empty() {
+                break;
+            }
+            give.send(chunk).map_err(|_| gone(()))?;
+            in_flight.push_back(seen);
+        }
+        for seen in in_flight {
+            seen.recv().map_err(|_| gone(()))?.into_iter().for_each(&mut take);
+        }
+        Ok(())
+    })
 }
 
 /// Checks what was read of a journal.

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::line::StoredLine;
+use super::line;
 use super::reader::{Form, Lines, Segment, segments};
 use crate::chain::{self, Hash};
 use crate::io::{self as disk, File, sync_dir};
@@ -299,11 +299,12 @@ pub(crate) fn make(dir: &Path, snapshot: &Snapshot, covered: &mut Covered) -> io
 /// Reads every line of some segments and follows the chain; its end.
 fn verified_end(segments: &[Segment], mut end: (u64, Hash)) -> io::Result<(u64, Hash)> {
     for line in Lines::new(segments.to_vec()) {
-        let line = StoredLine::parse(&line?.text).map_err(io::Error::other)?;
-        if (line.seq, line.previous) != (end.0 + 1, end.1) {
-            return Err(io::Error::other(format!("record {} breaks the chain", line.seq)));
+        let record = line::read(&line?.text).map_err(io::Error::other)?.record;
+        let seq = record.seq();
+        if (seq, record.envelope.previous) != (end.0 + 1, end.1) {
+            return Err(io::Error::other(format!("record {seq} breaks the chain")));
         }
-        end = (line.seq, line.hash);
+        end = (seq, record.hash);
     }
     Ok(end)
 }

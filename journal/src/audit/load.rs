@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 use super::checkpoint::Checkpoint;
-use super::line::{LineError, StoredLine};
+use super::line::{self, LineError, StoredLine};
 use super::reader::{Lines, RawLine, Segment, segments};
 use crate::store::ledger::{Entry, Ledger, ReplayError, Snapshot};
 
@@ -173,10 +173,9 @@ impl Loading {
         if !line.terminated {
             return Err(Refusal::Unterminated);
         }
-        let stored = StoredLine::parse(&line.text).map_err(Refusal::Line)?;
-        let entry = stored.decode().map_err(Refusal::Line)?;
+        let entry = line::read(&line.text).map_err(Refusal::Line)?;
         if let Some(promised) = line.promised_seq
-            && promised != stored.seq
+            && promised != entry.record.seq()
         {
             return Err(Refusal::Promise(promised));
         }

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use super::line::{LineError, StoredLine, render};
+use super::line::{LineError, StoredLine, as_written, render};
 use super::reader::{Lines, Position, RawLine, Segment, segments};
 use crate::chain::Hash;
 use crate::store::ledger::Entry;
@@ -26,17 +26,17 @@ pub struct Found {
     pub position: Position,
     /// Sequence that the segment's name promises for its first line; none on later lines.
     pub promised_seq: Option<u64>,
-    stored: StoredLine,
-    text: Vec<u8>,
+    /// The line as it was read; none when it is just what this program writes.
+    odd: Option<Box<(StoredLine, Vec<u8>)>>,
 }
 
 impl Found {
     /// The readable fields of the line that differ from what the record says. A line whose fields
     /// are right, but which is not written as this program writes it, has altered `form`.
     pub fn altered_fields(&self) -> Vec<&'static str> {
-        let fields = self.stored.altered_fields(&self.entry);
-        let same =
-            render(&self.entry).is_ok_and(|line| line.strip_suffix(b"\n") == Some(&self.text));
+        let Some((stored, text)) = self.odd.as_deref() else { return Vec::new() };
+        let fields = stored.altered_fields(&self.entry);
+        let same = render(&self.entry).is_ok_and(|line| line.strip_suffix(b"\n") == Some(text));
         if fields.is_empty() && !same { vec!["form"] } else { fields }
     }
 }
@@ -62,14 +62,33 @@ pub struct Assembler {
     unfinished: Option<Position>,
 }
 
+/// A line that was looked at apart from those before it.
+#[derive(Debug)]
+pub(crate) struct Looked(Result<Item, Position>);
+
+impl Looked {
+    /// Looks at a line; the last one may be torn, or is still being written.
+    pub(crate) fn at(line: RawLine) -> Self {
+        let is_torn = !line.terminated && line.in_last_segment;
+        Self(if is_torn { Err(line.position) } else { Ok(read(line)) })
+    }
+}
+
 impl Assembler {
     /// Takes the next line and gives what is whole with it.
     pub fn push(&mut self, line: RawLine) -> Vec<Item> {
-        if !line.terminated && line.in_last_segment {
-            self.unfinished = Some(line.position);
-            return Vec::new();
-        }
-        let item = read(line);
+        self.push_looked(Looked::at(line))
+    }
+
+    /// As [`Assembler::push`], for a line that was looked at before.
+    pub(crate) fn push_looked(&mut self, looked: Looked) -> Vec<Item> {
+        let item = match looked.0 {
+            Ok(item) => item,
+            Err(position) => {
+                self.unfinished = Some(position);
+                return Vec::new();
+            }
+        };
         let follows = match &item {
             Item::Record(found) => found.entry.record.envelope.rest > 0,
             Item::Unreadable(_) => false,
@@ -90,6 +109,9 @@ impl Assembler {
 
 fn read(line: RawLine) -> Item {
     let RawLine { position, text, promised_seq, .. } = line;
+    if let Some(entry) = as_written(&text) {
+        return Item::Record(Box::new(Found { entry, position, promised_seq, odd: None }));
+    }
     let stored = match StoredLine::parse(&text) {
         Ok(stored) => stored,
         Err(error) => {
@@ -98,7 +120,10 @@ fn read(line: RawLine) -> Item {
         }
     };
     match stored.decode() {
-        Ok(entry) => Item::Record(Box::new(Found { entry, position, promised_seq, stored, text })),
+        Ok(entry) => {
+            let odd = Some(Box::new((stored, text)));
+            Item::Record(Box::new(Found { entry, position, promised_seq, odd }))
+        }
         Err(error) => Item::Unreadable(Unreadable {
             position,
             chained: Some((stored.seq, stored.previous, stored.hash)),

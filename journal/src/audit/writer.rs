@@ -15,7 +15,7 @@ use crate::io::{File, is_full, sync_dir};
 use crate::store::ledger::Snapshot;
 
 /// Takes whole lines and returns when they are durable.
-pub(crate) trait Sink: Send {
+pub(crate) trait Sink: Send + std::fmt::Debug {
     /// Writes and syncs the lines, of which the first one has this sequence. After an error
     /// nobody can tell what is on the disk.
     fn append(&mut self, first_seq: u64, lines: &[u8]) -> io::Result<()>;

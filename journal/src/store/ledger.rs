@@ -461,7 +461,7 @@ fn take_blobs(
     event: &Event,
     last: bool,
 ) -> BTreeMap<String, String> {
-    if last {
+    if last || blobs.is_empty() {
         return std::mem::take(blobs);
     }
     external_digests(event).iter().filter_map(|digest| blobs.remove_entry(digest)).collect()
@@ -472,7 +472,11 @@ fn take_blobs(
 /// They are looked for in its readable form, so that no new kind of event can be forgotten here.
 pub fn external_digests(event: &Event) -> Vec<String> {
     let mut digests = Vec::new();
-    if let Ok(readable) = serde_json::to_value(event) {
+    // Most events name none, and to see that their text is enough.
+    let Ok(text) = serde_json::to_string(event) else { return digests };
+    if text.contains("\"external\"")
+        && let Ok(readable) = serde_json::to_value(event)
+    {
         collect_digests(&readable, &mut digests);
     }
     digests

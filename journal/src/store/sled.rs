@@ -1,8 +1,10 @@
 //! The journal on disk: the audit file first, sled behind it.
 //!
-//! One writer thread takes what waits (at most [`BATCH_MAX`] appends), admits each, writes all
-//! their lines and syncs the audit file once, stores them in sled, publishes the states and only
-//! then answers. So the cost of a sync is shared, and what a reader sees is durable.
+//! One at a time writes: the caller itself where nobody else does, else a thread that takes all
+//! that waits (at most [`BATCH_MAX`] appends). It admits each, writes all
+//! their lines and syncs the audit file once, hands them to sled's thread, publishes the states and
+//! only then answers. So the cost of a sync is shared, and what a reader sees is durable. sled
+//! follows a moment behind ([`behind`]); who reads records back waits for it.
 //!
 //! | dies | what the next start finds |
 //! | --- | --- |
@@ -10,13 +12,14 @@
 //! | after the sync, before sled has it | sled is a prefix: the records are added |
 //! | after sled has it, before the answer | the records; the caller looks before it acts |
 //!
-//! sled's own flush is not a sync, so only the audit file makes an append durable. At the end of an
-//! operation and before a destructive step sled's file is synced as well: then two copies hold.
+//! sled's own flush is not a sync, so only the audit file makes an append durable. The end of an
+//! operation and the intent of a destructive step are answered when sled's file is synced as well:
+//! then two copies hold.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
 use uuid::Uuid;
@@ -30,6 +33,7 @@ use crate::event::{Event, Text};
 use crate::record::{Record, StreamId};
 use crate::state::{CacheState, LogState};
 
+mod behind;
 mod compact;
 mod generation;
 mod heal;
@@ -38,8 +42,9 @@ mod mend;
 mod open;
 mod set_aside;
 
+use behind::{Behind, Copy};
 pub use compact::{Compacted, compact};
-use generation::Generation;
+use generation::{Generation, Row};
 use lock::Lock;
 pub use open::{Healed, OpenError, OpenReport};
 pub use set_aside::{FORMER_DIR, set_aside};
@@ -74,8 +79,9 @@ impl OpenOptions {
 #[derive(Debug)]
 pub struct SledStore {
     shared: Arc<Shared>,
+    writer: Arc<Mutex<Writer>>,
     jobs: Option<SyncSender<Job>>,
-    writer: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<()>>,
     /// Given back when everything above is done.
     _lock: Lock,
 }
@@ -86,7 +92,9 @@ struct Shared {
     /// What is durable.
     ledger: RwLock<Ledger>,
     poisoned: OnceLock<String>,
-    generation: Generation,
+    copy: Arc<Copy>,
+    /// How many appends wait for the writer thread.
+    waiting: AtomicUsize,
 }
 
 struct Job {
@@ -117,16 +125,21 @@ impl SledStore {
         lock: Lock,
     ) -> std::io::Result<Self> {
         let (jobs, queue) = sync_channel(QUEUE_MAX);
+        let copy = Arc::new(Copy::new(generation, ledger.head().seq));
+        let behind = Behind::start(Arc::clone(&copy))?;
         let shared = Arc::new(Shared {
             ledger: RwLock::new(ledger.clone()),
             poisoned: OnceLock::new(),
-            generation,
+            copy,
+            waiting: AtomicUsize::new(0),
         });
-        let writer = Writer { ahead: ledger, sink, shared: Arc::clone(&shared) };
-        let writer = std::thread::Builder::new()
+        let writer = Writer { ahead: ledger, sink, behind, shared: Arc::clone(&shared) };
+        let writer = Arc::new(Mutex::new(writer));
+        let (own, told) = (Arc::clone(&writer), Arc::clone(&shared));
+        let thread = std::thread::Builder::new()
             .name("journal-writer".into())
-            .spawn(move || writer.run(&queue))?;
-        Ok(Self { shared, jobs: Some(jobs), writer: Some(writer), _lock: lock })
+            .spawn(move || run(&own, &told, &queue))?;
+        Ok(Self { shared, writer, jobs: Some(jobs), thread: Some(thread), _lock: lock })
     }
 
     fn read<T>(&self, read: impl FnOnce(&Ledger) -> T) -> T {
@@ -139,10 +152,10 @@ impl Drop for SledStore {
     fn drop(&mut self) {
         // The writer ends when nobody can send it anything any more.
         self.jobs = None;
-        if let Some(writer) = self.writer.take()
-            && writer.join().is_err()
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
         {
-            self.shared.poison("the writer thread panicked");
+            self.shared.poison(PANICKED);
         }
     }
 }
@@ -152,7 +165,14 @@ impl Store for SledStore {
         if let Some(reason) = self.poisoned() {
             return Err(AppendError::Poisoned { reason });
         }
+        // Nobody writes and nobody waits: then the caller writes, and saves two changes of thread.
+        if self.shared.waiting.load(Ordering::Acquire) == 0
+            && let Ok(mut writer) = self.writer.try_lock()
+        {
+            return writer.commit_one(&append);
+        }
         let (reply, answer) = sync_channel(1);
+        self.shared.waiting.fetch_add(1, Ordering::AcqRel);
         if let Some(jobs) = &self.jobs
             && jobs.send(Job { append, reply }).is_ok()
             && let Ok(answer) = answer.recv()
@@ -185,7 +205,7 @@ impl Store for SledStore {
     fn hash_at(&self, seq: u64) -> Option<Hash> {
         let (base, _) = self.read(Ledger::base);
         if (1..base).contains(&seq) {
-            return self.shared.generation.hash_of(seq);
+            return self.shared.copy.generation.hash_of(seq);
         }
         self.read(|ledger| ledger.hash_at(seq))
     }
@@ -196,11 +216,12 @@ impl Store for SledStore {
 
     fn scan(&self, from: u64) -> Result<Vec<Record>, Error> {
         let head = self.head().seq;
+        self.shared.copy.wait_for(head);
         let mut records = Vec::new();
         for seq in from.max(1)..=head {
             // Below a checkpoint this is what sled says; the chain tells whether it is right.
             let hash = self.hash_at(seq).ok_or(Error::Missing { seq })?;
-            let bytes = self.shared.generation.get(seq, &hash)?;
+            let bytes = self.shared.copy.generation.get(seq, &hash)?;
             let (envelope, event) =
                 codec::decode(&bytes).map_err(|source| Error::Codec { seq, source })?;
             let before = records.last().map_or(envelope.previous, |record: &Record| record.hash);
@@ -213,7 +234,7 @@ impl Store for SledStore {
     }
 
     fn poisoned(&self) -> Option<String> {
-        self.shared.poisoned.get().cloned()
+        self.shared.poisoned()
     }
 }
 
@@ -223,51 +244,96 @@ impl Shared {
         let _first = self.poisoned.set(reason.to_owned());
     }
 
+    /// What went wrong with either copy; none while all is well.
+    fn poisoned(&self) -> Option<String> {
+        let sled = || self.copy.failure().map(|failure| failure.reason.clone());
+        self.poisoned.get().cloned().or_else(sled)
+    }
+
     /// Why there is nobody to append.
     fn gone(&self) -> String {
-        self.poisoned.get().cloned().unwrap_or_else(|| "its writer thread has ended".into())
+        self.poisoned().unwrap_or_else(|| "its writer thread has ended".into())
     }
 }
 
-/// The one writer.
+/// What is said when a panic left the writer in an unknown state.
+const PANICKED: &str = "a writer panicked";
+
+/// The one writer: whoever holds it writes.
+#[derive(Debug)]
 struct Writer {
     /// The state with what is being written, ahead of what is published.
     ahead: Ledger,
     sink: Box<dyn Sink>,
+    behind: Behind,
     shared: Arc<Shared>,
 }
 
+/// The writer thread: takes what waits together, and closes the journal when nobody is left.
+fn run(writer: &Mutex<Writer>, shared: &Shared, queue: &Receiver<Job>) {
+    while let Ok(first) = queue.recv() {
+        let Ok(mut writer) = writer.lock() else { return shared.poison(PANICKED) };
+        let mut batch = vec![first];
+        while batch.len() < BATCH_MAX
+            && let Ok(next) = queue.try_recv()
+        {
+            batch.push(next);
+        }
+        shared.waiting.fetch_sub(batch.len(), Ordering::AcqRel);
+        writer.commit(batch);
+    }
+    match writer.lock() {
+        Ok(mut writer) => writer.close(),
+        Err(_) => shared.poison(PANICKED),
+    }
+}
+
 impl Writer {
-    fn run(mut self, queue: &Receiver<Job>) {
-        while let Ok(first) = queue.recv() {
-            let mut batch = vec![first];
-            while batch.len() < BATCH_MAX
-                && let Ok(next) = queue.try_recv()
-            {
-                batch.push(next);
-            }
-            self.commit(batch);
+    fn close(&mut self) {
+        if let Err(failure) = self.behind.sync() {
+            self.shared.poison(&failure.reason);
         }
-        let closed = catch_unwind(AssertUnwindSafe(|| self.shared.generation.sync()));
-        if !matches!(closed, Ok(Ok(()))) {
-            self.shared.poison("sled could not be synced when the journal was closed");
-        }
+        self.leave_room();
+    }
+
+    /// An append of which the caller itself does the writing.
+    fn commit_one(&mut self, append: &Append) -> Result<Appended, AppendError> {
+        let mut answers = self.commit_all([append]);
+        answers.pop().unwrap_or(Err(AppendError::Empty))
     }
 
     fn commit(&mut self, batch: Vec<Job>) {
+        let answers = self.commit_all(batch.iter().map(|job| &job.append));
+        for (job, answer) in batch.iter().zip(answers) {
+            // Whoever does not wait any more finds the records in the journal.
+            let _waiter = job.reply.send(answer);
+        }
+    }
+
+    /// sled refuses everything once it found the disk full; the next start needs room to open it.
+    fn leave_room(&mut self) {
+        if self.shared.copy.failure().is_some_and(|failure| failure.is_full) {
+            self.sink.release_reserve();
+        }
+    }
+
+    /// Makes appends durable together, each of them or none; an answer for each, in order.
+    fn commit_all<'a>(
+        &mut self,
+        appends: impl IntoIterator<Item = &'a Append>,
+    ) -> Vec<Result<Appended, AppendError>> {
         // All before this batch is durable and stands in the segments that are full.
         let boundary = if self.sink.is_full() { self.ahead.snapshot() } else { None };
         let mut lines = Vec::new();
-        let mut answers = Vec::with_capacity(batch.len());
-        for job in batch {
-            let admitted = match self.shared.poisoned.get() {
-                Some(reason) => Err(AppendError::Poisoned { reason: reason.clone() }),
-                None => self.admit(&job.append, &mut lines),
-            };
-            answers.push((job.reply, admitted));
+        let mut answers = Vec::new();
+        for append in appends {
+            answers.push(match self.shared.poisoned() {
+                Some(reason) => Err(AppendError::Poisoned { reason }),
+                None => self.admit(append, &mut lines),
+            });
         }
         let admitted: Vec<&Admitted> =
-            answers.iter().filter_map(|(_, admitted)| admitted.as_ref().ok()).collect();
+            answers.iter().filter_map(|admitted| admitted.as_ref().ok()).collect();
         let written = if admitted.is_empty() {
             Ok(())
         } else {
@@ -282,16 +348,13 @@ impl Writer {
             let mut ledger = self.shared.ledger.write().unwrap_or_else(PoisonError::into_inner);
             admitted.iter().for_each(|admitted| ledger.accept(admitted));
         }
-        for (reply, admitted) in answers {
-            // A refusal may rest on what another append of this batch made of the state, so it
-            // does not stand either when that is lost.
-            let answer = match &written {
-                Ok(()) => admitted.map(appended),
-                Err(reason) => Err(AppendError::Poisoned { reason: reason.clone() }),
-            };
-            // Whoever does not wait any more finds the records in the journal.
-            let _waiter = reply.send(answer);
-        }
+        // A refusal may rest on what another append of this batch made of the state, so it does
+        // not stand either when that is lost.
+        let answer = |admitted: Result<Admitted, AppendError>| match &written {
+            Ok(()) => admitted.map(appended),
+            Err(reason) => Err(AppendError::Poisoned { reason: reason.clone() }),
+        };
+        answers.into_iter().map(answer).collect()
     }
 
     /// Admits one append and adds its lines. A refused one leaves no trace.
@@ -316,26 +379,15 @@ impl Writer {
         self.sink
             .append(first_seq, lines)
             .map_err(|error| format!("the audit file could not be written: {error}"))?;
-        let generation = &self.shared.generation;
-        let stored = catch_unwind(AssertUnwindSafe(|| {
-            generation.append(admitted.iter().flat_map(|admitted| &admitted.entries))?;
-            if admitted.iter().any(|admitted| admitted.is_boundary()) {
-                generation.sync()?;
-            }
-            Ok::<_, generation::Error>(())
-        }));
-        if let Ok(Err(error)) = &stored
-            && error.is_full()
-        {
-            // sled refuses everything from now on; the next start needs the room to open it.
-            self.sink.release_reserve();
+        let stored = |error| format!("the records could not be stored in sled: {error}");
+        let entries = admitted.iter().flat_map(|admitted| &admitted.entries);
+        self.behind.store(entries.map(Row::of).collect::<Result<_, _>>().map_err(stored)?);
+        if admitted.iter().any(|admitted| admitted.is_boundary()) {
+            let synced = self.behind.sync();
+            self.leave_room();
+            synced.map_err(|failure| failure.reason)?;
         }
-        match stored {
-            Ok(stored) => {
-                stored.map_err(|error| format!("the records could not be stored in sled: {error}"))
-            }
-            Err(panic) => Err(format!("sled panicked: {}", generation::panic_text(&*panic))),
-        }
+        Ok(())
     }
 }
 

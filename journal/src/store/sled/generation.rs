@@ -10,7 +10,7 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -80,6 +80,25 @@ pub(super) enum Comparison {
     Different(String),
 }
 
+/// A record as it is stored.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) seq: u64,
+    stream: Vec<u8>,
+    value: Vec<u8>,
+}
+
+impl Row {
+    /// The stored form of a record; an error when sled would not keep it where it is synced.
+    pub(super) fn of(entry: &Entry) -> Result<Self, Error> {
+        let (seq, value) = (entry.record.seq(), stored_value(entry));
+        if value.len() > STORED_MAX {
+            return Err(Error::TooLarge { seq, bytes: value.len() });
+        }
+        Ok(Self { seq, stream: stream_key(entry), value })
+    }
+}
+
 /// An open database.
 #[derive(Debug)]
 pub(super) struct Generation {
@@ -112,18 +131,9 @@ impl Generation {
 
     /// Stores records that are not there yet, all or none, and hands them to the system. A crash
     /// of the process does not lose them any more; only [`Generation::sync`] makes them durable.
-    pub(super) fn append<'a>(&self, entries: impl Iterator<Item = &'a Entry>) -> Result<(), Error> {
-        let entries: Vec<&Entry> = entries.collect();
-        let mut rows = Vec::with_capacity(entries.len());
-        for entry in entries {
-            let value = stored_value(entry);
-            if value.len() > STORED_MAX {
-                return Err(Error::TooLarge { seq: entry.record.seq(), bytes: value.len() });
-            }
-            rows.push((entry.record.seq(), stream_key(entry), value));
-        }
+    pub(super) fn append(&self, rows: &[Row]) -> Result<(), Error> {
         let stored = (&self.records, &self.streams).transaction(|(records, streams)| {
-            for (seq, stream, value) in &rows {
+            for Row { seq, stream, value } in rows {
                 let key = seq.to_be_bytes();
                 if records.insert(&key, value.as_slice())?.is_some() {
                     return Err(ConflictableTransactionError::Abort(*seq));
@@ -214,6 +224,26 @@ impl Generation {
             Some(index) => hashes.get(usize::try_from(index).unwrap_or(usize::MAX)).copied(),
             None => (seq == base.0).then_some(base.1),
         };
+        // sled counts by reading all, so it is done beside the other reading.
+        let indexed = std::thread::scope(|scope| {
+            let counting = scope.spawn(|| self.streams.len() as u64);
+            let compared = self.compare_records(known, journal_id);
+            let indexed = counting.join().unwrap_or_else(|panic| resume_unwind(panic));
+            compared.map(|compared| (compared, indexed))
+        })?;
+        Ok(match indexed {
+            (Comparison::Prefix(last), indexed) if last != indexed => {
+                Comparison::Different("its index of streams is not whole".into())
+            }
+            (compared, _) => compared,
+        })
+    }
+
+    fn compare_records(
+        &self,
+        known: impl Fn(u64) -> Option<Hash>,
+        journal_id: Uuid,
+    ) -> Result<Comparison, Error> {
         let mut last = 0_u64;
         let mut previous = chain::ZERO;
         for row in &self.records {
@@ -236,9 +266,6 @@ impl Generation {
                 return Ok(Comparison::Different(format!("record {expected} is another one")));
             }
             (last, previous) = (expected, hash);
-        }
-        if self.streams.len() as u64 != last {
-            return Ok(Comparison::Different("its index of streams is not whole".into()));
         }
         Ok(Comparison::Prefix(last))
     }

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::generation::{Comparison, Error, Generation, LOCKED, guarded};
+use super::generation::{Comparison, Error, Generation, LOCKED, Row, guarded};
 use super::open::{Healed, OpenError, OpenReport};
 use crate::audit::{Lines, Loaded, Segment, StoredLine};
 use crate::io::{self as disk, File, sync_dir};
@@ -165,17 +165,17 @@ pub(super) fn quarantine(dir: &Path, path: &Path) -> io::Result<PathBuf> {
 
 fn fill(path: &Path, loaded: &Loaded, generation: &Generation, from: u64) -> Result<(), OpenError> {
     let mut batch = Vec::with_capacity(FILL_BATCH);
-    let append =
-        |batch: &[Entry]| generation.append(batch.iter()).map_err(|error| sled_error(path, error));
+    let failed = |error| sled_error(path, error);
     for entry in entries(&loaded.segments, from, loaded.ledger.head().seq) {
-        batch.push(entry.map_err(|source| OpenError::from_io(path, source))?);
+        let entry = entry.map_err(|source| OpenError::from_io(path, source))?;
+        batch.push(Row::of(&entry).map_err(failed)?);
         if batch.len() == FILL_BATCH {
-            append(&batch)?;
+            generation.append(&batch).map_err(failed)?;
             batch.clear();
         }
     }
-    append(&batch)?;
-    generation.sync().map_err(|error| sled_error(path, error))
+    generation.append(&batch).map_err(failed)?;
+    generation.sync().map_err(failed)
 }
 
 /// The records of an audit file that was verified a moment ago.

@@ -385,6 +385,7 @@ fn an_io_error_poisons_the_journal_for_good() {
 }
 
 /// Writes the lines, and then says that it could not.
+#[derive(Debug)]
 struct FailsAt {
     writer: crate::audit::Writer,
     at: u32,

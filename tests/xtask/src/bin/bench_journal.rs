@@ -1,22 +1,32 @@
-//! Measures the journal: the latency of an append with 1, 8 and 64 writers, beside what the disk
-//! itself takes for a synced write and beside a durable commit of redb, all in one run on one
-//! disk; and how long a journal of 10,000 and of 100,000 records takes to open and to fold.
+//! Measures the journal, all in one run on one disk:
+//!
+//! - how long an append takes with 1, 8 and 64 writers, beside what the disk itself takes for as
+//!   many writers (the floor: a line appended to a plain file, then `fdatasync`) and beside a
+//!   durable commit of redb;
+//! - how long a journal of 10,000, 100,000 and 1,000,000 records takes to open and fold, from a
+//!   checkpoint and without one, and to verify as a whole, beside a bare scan of its files, which
+//!   reads, unpacks and splits them into lines. Each in a process of its own, which tells the most
+//!   memory that it had.
+//!
+//! The files were just written, so the system holds them in memory.
 #![allow(clippy::disallowed_methods, reason = "a bench reads the clock")]
 
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use redb::{Database, ReadableDatabase, ReadableTableMetadata, TableDefinition};
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
+use xsld_journal::audit::{Lines, checkpoints, segments};
+use xsld_journal::check::check_dir;
 use xsld_journal::event::Event;
 use xsld_journal::record::{Epoch, StreamId};
-use xsld_journal::replay;
 use xsld_journal::store::{Append, OpenOptions, SledStore, Store, open};
 
 /// Writers that append at the same time.
@@ -37,51 +47,74 @@ struct Cli {
     /// A tenth of everything.
     #[arg(long)]
     quick: bool,
+    /// Does one thing with the journal in the folder and tells how long it took.
+    #[arg(long, hide = true)]
+    probe: Option<Probe>,
 }
 
-/// One measurement.
-enum Row {
-    Append { what: &'static str, writers: usize, spans: Vec<Duration>, took: Duration },
-    Open { records: u64, open: Duration, fold: Duration },
+/// What a process of its own is measured at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Probe {
+    /// Opens and folds.
+    Open,
+    /// Verifies everything.
+    Check,
+    /// Reads every line of every file, and does nothing with it.
+    Scan,
+}
+
+/// How long the appends of one kind took.
+struct Appends {
+    what: &'static str,
+    writers: usize,
+    spans: Vec<Duration>,
+    took: Duration,
+}
+
+/// What a process of its own told.
+#[derive(Clone, Copy)]
+struct Told {
+    took_ms: u64,
+    peak_kib: u64,
 }
 
 fn main() -> Result<()> {
     let cli = Cli::parse();
+    if let Some(probe) = cli.probe {
+        return told(probe, &cli.dir);
+    }
     let part = if cli.quick { 10 } else { 1 };
     let dir = tempfile::tempdir_in(&cli.dir).context("cannot make a folder to measure in")?;
-    let mut rows = Vec::new();
+    let mut print = Print { as_json: cli.json, goals: Vec::new() };
     for writers in WRITERS {
-        // As many appends in all as give a 99th percentile that means something.
-        let each = (3000 / part / writers).max(2);
+        // Enough appends for a 99th percentile that means something.
+        let each = (30_000 / part / writers).max(20).min(3000 / part);
         let name = |what: &str| dir.path().join(format!("{what}-{writers}"));
-        if writers == 1 {
-            rows.push(floor(&name("file"), each)?);
-        }
-        rows.push(journal(&name("journal"), writers, each)?);
-        rows.push(redb(&name("redb"), writers, each)?);
+        let floor = floor(&name("file"), writers, each)?;
+        let journal = journal(&name("journal"), writers, each)?;
+        let redb = redb(&name("redb"), writers, each.min(3000 / part / writers).max(2))?;
+        print.appends([floor, journal, redb])?;
     }
-    for records in [10_000 / part as u64, 100_000 / part as u64] {
-        rows.push(opening(&dir.path().join(format!("open-{records}")), records)?);
+    for records in [10_000, 100_000, 1_000_000] {
+        let records = records / part as u64;
+        print.journal(records, &dir.path().join(format!("open-{records}")))?;
     }
-    rows.iter_mut().try_for_each(|row| print(row, cli.json))
+    print.goals()
 }
 
-/// What the disk takes: append a line, sync it.
-fn floor(path: &Path, count: usize) -> Result<Row> {
-    let mut file = File::create(path)?;
+/// What the disk takes: each writer appends a line to one file and syncs it.
+fn floor(path: &Path, writers: usize, each: usize) -> Result<Appends> {
+    let file = File::options().append(true).create_new(true).open(path)?;
     let line = [b'x'; LINE_BYTES];
-    let begun = Instant::now();
-    let mut spans = Vec::with_capacity(count);
-    for _ in 0..count {
-        let begun = Instant::now();
-        file.write_all(&line)?;
-        file.sync_data()?;
-        spans.push(begun.elapsed());
-    }
-    Ok(Row::Append { what: "write + fdatasync", writers: 1, spans, took: begun.elapsed() })
+    let one = |_: usize, _: usize| {
+        (&file).write_all(&line)?;
+        Ok(file.sync_data()?)
+    };
+    let (spans, took) = together(writers, each, &one)?;
+    Ok(Appends { what: "write + fdatasync", writers, spans, took })
 }
 
-fn journal(path: &Path, writers: usize, each: usize) -> Result<Row> {
+fn journal(path: &Path, writers: usize, each: usize) -> Result<Appends> {
     let store = Arc::new(new_journal(path)?);
     let streams: Vec<StreamId> = (0..writers).map(|writer| stream(writer as u128)).collect();
     for stream in &streams {
@@ -91,10 +124,10 @@ fn journal(path: &Path, writers: usize, each: usize) -> Result<Row> {
         append(&store, streams[writer], number as u64 + 1, vec![pinned(number)])
     };
     let (spans, took) = together(writers, each, &one)?;
-    Ok(Row::Append { what: "journal", writers, spans, took })
+    Ok(Appends { what: "journal", writers, spans, took })
 }
 
-fn redb(path: &Path, writers: usize, each: usize) -> Result<Row> {
+fn redb(path: &Path, writers: usize, each: usize) -> Result<Appends> {
     let db = Database::create(path)?;
     let value = [b'x'; LINE_BYTES];
     let one = |writer: usize, number: usize| {
@@ -107,7 +140,7 @@ fn redb(path: &Path, writers: usize, each: usize) -> Result<Row> {
     let (spans, took) = together(writers, each, &one)?;
     let stored = db.begin_read()?.open_table(TABLE)?.len()?;
     anyhow::ensure!(stored == (writers * each) as u64, "redb holds {stored} values");
-    Ok(Row::Append { what: "redb", writers, spans, took })
+    Ok(Appends { what: "redb", writers, spans, took })
 }
 
 /// Lets writers do something at the same time; how long each took, and all together.
@@ -138,7 +171,9 @@ fn together(
     Ok((spans.concat(), begun.elapsed()))
 }
 
-fn opening(path: &Path, records: u64) -> Result<Row> {
+/// A journal of so many records, as an operator leaves it that writes no faster than its full
+/// segments are packed.
+fn filled(path: &Path, records: u64) -> Result<()> {
     let store = new_journal(path)?;
     append(&store, stream(0), 0, vec![opened()])?;
     let mut last = 1;
@@ -149,14 +184,70 @@ fn opening(path: &Path, records: u64) -> Result<Row> {
         last += count;
     }
     drop(store);
+    // Packs what is full and was not packed yet, and makes a checkpoint.
+    drop(open(&OpenOptions::new(path.to_owned(), Uuid::from_u128(1)))?);
+    Ok(())
+}
+
+/// Does one thing in this process, and tells how long it took and how much memory it had.
+fn told(probe: Probe, dir: &Path) -> Result<()> {
     let begun = Instant::now();
-    let (store, _) = open(&OpenOptions::new(path.to_owned(), Uuid::from_u128(1)))?;
-    let open = begun.elapsed();
-    let found = store.scan(1)?;
-    anyhow::ensure!(found.len() as u64 == records, "{} records were found", found.len());
-    let begun = Instant::now();
-    replay::fold(&found)?;
-    Ok(Row::Open { records, open, fold: begun.elapsed() })
+    let (records, checkpoint) = match probe {
+        Probe::Open => {
+            let (store, report) = open(&OpenOptions::new(dir.to_owned(), Uuid::from_u128(1)))?;
+            let told = (store.head().seq, report.checkpoint);
+            tell(begun, told)?;
+            return Ok(());
+        }
+        Probe::Check => {
+            let report = check_dir(dir, None)?;
+            anyhow::ensure!(report.worst().is_none(), "{:?}", report.findings);
+            (report.records, report.checkpoints as u64)
+        }
+        Probe::Scan => {
+            let lines = Lines::new(segments(dir)?);
+            let read = lines.map(|line| Ok(line?.text.len() as u64)).collect::<Result<Vec<u64>>>();
+            (read?.len() as u64, 0)
+        }
+    };
+    tell(begun, (records, checkpoint))
+}
+
+fn tell(begun: Instant, (records, checkpoint): (u64, u64)) -> Result<()> {
+    let took_ms = begun.elapsed().as_millis() as u64;
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let peak = peak.and_then(|text| text.split_whitespace().next()?.parse::<u64>().ok());
+    line(
+        &json!({"took_ms": took_ms, "peak_kib": peak.context("no VmHWM in /proc/self/status")?,
+        "records": records, "checkpoint": checkpoint})
+        .to_string(),
+    )
+}
+
+/// Lets a process of its own do one thing with a journal.
+fn probe(probe: Probe, dir: &Path, records: u64, from_checkpoint: bool) -> Result<Told> {
+    let name = probe.to_possible_value().context("a probe without a name")?;
+    let output = Command::new(std::env::current_exe()?)
+        .args(["--probe", name.get_name(), "--dir"])
+        .arg(dir)
+        .output()?;
+    let error = String::from_utf8_lossy(&output.stderr);
+    anyhow::ensure!(output.status.success(), "{probe:?} failed: {error}");
+    let told: Value = serde_json::from_slice(&output.stdout)?;
+    let number = |name: &str| told[name].as_u64().with_context(|| format!("no {name}"));
+    anyhow::ensure!(number("records")? == records, "{} records were found", told["records"]);
+    anyhow::ensure!((number("checkpoint")? > 0) == from_checkpoint, "not as meant: {told}");
+    Ok(Told { took_ms: number("took_ms")?, peak_kib: number("peak_kib")? })
+}
+
+/// Bytes of the audit file, packed and not, and of sled.
+fn sizes(dir: &Path) -> Result<(u64, u64)> {
+    let mut audit = 0;
+    for segment in segments(dir)? {
+        audit += std::fs::metadata(segment.path)?.len();
+    }
+    Ok((audit, std::fs::metadata(dir.join("gen-1/db"))?.len()))
 }
 
 fn new_journal(path: &Path) -> Result<SledStore> {
@@ -186,38 +277,120 @@ fn append(store: &SledStore, stream: StreamId, expected: u64, events: Vec<Event>
     Ok(())
 }
 
-fn print(row: &mut Row, as_json: bool) -> Result<()> {
-    match row {
-        Row::Append { what, writers, spans, took } => {
+/// A figure that is to be reached.
+struct Goal {
+    what: String,
+    is: f64,
+    /// What it may be at most, or has to be at least.
+    bound: f64,
+    at_least: bool,
+}
+
+struct Print {
+    as_json: bool,
+    goals: Vec<Goal>,
+}
+
+impl Print {
+    fn appends(&mut self, all: [Appends; 3]) -> Result<()> {
+        let mut floor = None;
+        for Appends { what, writers, mut spans, took } in all {
             spans.sort_unstable();
-            let at = |part: usize| spans[(spans.len() - 1) * part / 100].as_micros();
-            let a_second = spans.len() as f64 / took.as_secs_f64();
+            let at = |part: usize| spans[(spans.len() - 1) * part / 100].as_micros() as u64;
+            let a_second = (spans.len() as f64 / took.as_secs_f64()).round();
             let (p50, p99, count) = (at(50), at(99), spans.len());
-            if as_json {
-                line(
-                    &json!({"what": what, "writers": writers, "appends": count, "p50_us": p50,
-                    "p99_us": p99, "appends_per_s": a_second.round()})
-                    .to_string(),
-                )
+            let floor = *floor.get_or_insert(p50);
+            let ratio = p50 as f64 / floor as f64;
+            if what == "journal" && writers == 1 {
+                self.goal("p50 of an append, of the floor, 1 writer", ratio, 1.3, false);
+            }
+            if what == "journal" && writers == 64 {
+                self.goal("records/s with 64 writers", a_second, 50_000.0, true);
+            }
+            if self.as_json {
+                let row = json!({"what": what, "writers": writers, "appends": count,
+                    "p50_us": p50, "p99_us": p99, "of_floor": ratio, "appends_per_s": a_second});
+                line(&row.to_string())?;
             } else {
                 line(&format!(
-                    "{what:<18} {writers:>3} writers  p50 {p50:>7} us  p99 {p99:>7} us  \
-                     {a_second:>8.0} appends/s  ({count} appends)"
-                ))
+                    "{what:<18} {writers:>3} writers  p50 {p50:>7} us ({ratio:>5.2} of the floor)  \
+                     p99 {p99:>7} us  {a_second:>8} appends/s  ({count} appends)"
+                ))?;
             }
         }
-        Row::Open { records, open, fold } => {
-            let (open_ms, fold_ms) = (open.as_millis(), fold.as_millis());
-            if as_json {
-                line(
-                    &json!({"what": "open", "records": records, "open_ms": open_ms,
-                    "fold_ms": fold_ms})
-                    .to_string(),
-                )
+        Ok(())
+    }
+
+    fn journal(&mut self, records: u64, path: &Path) -> Result<()> {
+        filled(path, records)?;
+        let (audit, sled) = sizes(path)?;
+        let has_checkpoint = !checkpoints(path)?.is_empty();
+        let of_record = |bytes: u64| bytes as f64 / records as f64;
+        let (audit_bytes, sled_bytes) = (of_record(audit), of_record(sled));
+        let scan = probe(Probe::Scan, path, records, false)?;
+        let check = probe(Probe::Check, path, records, has_checkpoint)?;
+        let ratio = check.took_ms as f64 / scan.took_ms.max(1) as f64;
+        let mut rows = vec![("bare scan", scan), ("full verification", check)];
+        if has_checkpoint {
+            let open = probe(Probe::Open, path, records, true)?;
+            rows.push(("open from a checkpoint", open));
+            if records == 1_000_000 {
+                let name = format!("ms to open and fold {records} from a checkpoint");
+                self.goal(&name, open.took_ms as f64, 2000.0, false);
+                let name = format!("MiB at most while opening {records}");
+                self.goal(&name, (open.peak_kib / 1024) as f64, 256.0, false);
+            }
+        }
+        for (_, checkpoint) in checkpoints(path)? {
+            std::fs::remove_file(checkpoint)?;
+        }
+        rows.push(("open and fold all", probe(Probe::Open, path, records, false)?));
+        if records >= 100_000 {
+            let name = format!("full verification of {records}, of a bare scan");
+            self.goal(&name, ratio, 3.0, false);
+        }
+        for (what, Told { took_ms, peak_kib }) in rows {
+            if self.as_json {
+                let row = json!({"what": what, "records": records, "took_ms": took_ms,
+                    "peak_kib": peak_kib, "audit_bytes_a_record": audit_bytes,
+                    "sled_bytes_a_record": sled_bytes});
+                line(&row.to_string())?;
             } else {
-                line(&format!("{records} records: open {open_ms} ms, of that a fold {fold_ms} ms"))
+                let bytes = of_record(peak_kib * 1024);
+                line(&format!(
+                    "{what:<23} {records:>8} records  {took_ms:>6} ms  at most {:>5} MiB, {bytes:>6.0} \
+                     bytes a record",
+                    peak_kib / 1024
+                ))?;
             }
         }
+        if !self.as_json {
+            line(&format!(
+                "on disk                 {records:>8} records  {audit_bytes:.0} bytes a record in the \
+                 audit file, {sled_bytes:.0} in sled"
+            ))?;
+        }
+        Ok(())
+    }
+
+    fn goal(&mut self, what: &str, is: f64, bound: f64, at_least: bool) {
+        self.goals.push(Goal { what: what.to_owned(), is, bound, at_least });
+    }
+
+    fn goals(self) -> Result<()> {
+        for Goal { what, is, bound, at_least } in self.goals {
+            let met = if at_least { is >= bound } else { is <= bound };
+            let wanted = if at_least { ">=" } else { "<=" };
+            if self.as_json {
+                let row = json!({"goal": what, "is": is, "bound": bound, "wanted": wanted,
+                    "met": met});
+                line(&row.to_string())?;
+            } else {
+                let met = if met { "met" } else { "MISSED" };
+                line(&format!("goal: {what} {wanted} {bound}: {is:.2}, {met}"))?;
+            }
+        }
+        Ok(())
     }
 }
 

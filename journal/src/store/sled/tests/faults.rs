@@ -275,6 +275,8 @@ fn the_audit_file_is_synced_after_the_write_and_before_the_answer() {
         let before = faults.done().len();
         let append = append_to(cache(20 + number), 0, None, vec![cache_opened("more")]);
         let hash = store.append(append).unwrap().records[0].hash;
+        // sled follows behind; who reads waits for it.
+        store.scan(1).unwrap();
         let ios = faults.done().split_off(before);
         let at = |wanted: fn(&Op) -> bool| ios.iter().position(|(op, _)| wanted(op));
         let written = at(|op| matches!(op, Op::Write(_))).unwrap();
