@@ -26,6 +26,8 @@ pub enum Readiness {
     Leading,
     /// It is about to leave.
     Failed(String),
+    /// It leads and does nothing: the journal was forked, and a person has to decide.
+    ReadOnly(String),
 }
 
 /// Shared by the program and its endpoints.
@@ -87,6 +89,9 @@ async fn readyz(State(health): State<Arc<Health>>) -> (StatusCode, String) {
         Readiness::Standby => (StatusCode::OK, "waiting for the lease\n".to_owned()),
         Readiness::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned()),
         Readiness::Failed(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("failed: {why}\n")),
+        Readiness::ReadOnly(why) => {
+            (StatusCode::SERVICE_UNAVAILABLE, format!("read-only: {why}\n"))
+        }
     }
 }
 

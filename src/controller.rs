@@ -405,7 +405,8 @@ pub enum Scope {
 }
 
 impl Scope {
-    fn api<K>(&self, client: Client) -> Api<K>
+    /// The objects of one kind in it.
+    pub(crate) fn api<K>(&self, client: Client) -> Api<K>
     where
         K: Resource<Scope = kube::core::NamespaceResourceScope>,
         K::DynamicType: Default,

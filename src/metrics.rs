@@ -49,6 +49,8 @@ pub struct Metrics {
     pub operations_parked: Gauge<i64, AtomicI64>,
     /// 1 while the lease is held.
     pub leader: Gauge<i64, AtomicI64>,
+    /// 1 while nothing is done because the journal was forked.
+    pub journal_read_only: Gauge<i64, AtomicI64>,
 }
 
 impl Default for Metrics {
@@ -65,6 +67,7 @@ impl Default for Metrics {
             operations_open: Gauge::default(),
             operations_parked: Gauge::default(),
             leader: Gauge::default(),
+            journal_read_only: Gauge::default(),
         };
         metrics.register();
         metrics
@@ -85,6 +88,11 @@ impl Metrics {
             ("operations_open", "Caches with an operation in flight", &self.operations_open),
             ("operations_parked", "Caches whose operation is parked", &self.operations_parked),
             ("leader", "1 while the lease is held", &self.leader),
+            (
+                "journal_read_only",
+                "1 while nothing is done because the journal was forked",
+                &self.journal_read_only,
+            ),
         ];
         for (name, help, gauge) in gauges {
             registry.register(name, help, gauge.clone());

@@ -5,10 +5,13 @@
 //! record, is not the journal that acted last.
 
 pub mod anchor;
+pub mod forked;
 pub mod verdict;
+pub mod world;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::{Api, Client};
@@ -16,11 +19,13 @@ use tracing::{info, warn};
 use xsld_journal::event::Event;
 use xsld_journal::record::{Epoch, StreamId};
 use xsld_journal::state::Gap;
-use xsld_journal::store::{Append, AppendError, Store};
+use xsld_journal::store::{self, Append, AppendError, Store};
 
 use self::anchor::{Anchor, AnchorKeeper};
 use self::verdict::{Found, Verdict};
+use self::world::{Remembered, World};
 use crate::clock::Clock;
+use crate::controller::Scope;
 use crate::times::Times;
 
 /// Why the operator does not start.
@@ -49,13 +54,16 @@ pub enum Error {
     /// The journal refused a record.
     #[error("failed to append to the journal")]
     Append(#[from] AppendError),
+    /// The journal's records cannot be read back.
+    #[error("failed to read the journal")]
+    Read(#[from] store::Error),
 }
 
 impl Error {
     /// Whether the same may succeed a moment later.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Verdict { .. } | Self::Append(_) => false,
+            Self::Verdict { .. } | Self::Append(_) | Self::Read(_) => false,
             Self::Api { source, .. } => is_passing(source),
             Self::Anchor(error) => error.is_retryable(),
         }
@@ -99,6 +107,25 @@ pub enum Begun {
     /// Nothing was done: the journal has to be set aside first, and the attempt made again with an
     /// empty one and this.
     SetAside(Loss),
+    /// Nothing was done, and nothing may be: the journal was forked, as this sentence tells. A
+    /// person has to decide; what is judged then may be something else.
+    Forked(String),
+}
+
+/// What a term is begun with, beside its journal.
+pub struct Start<'a> {
+    /// The API server.
+    pub client: &'a Client,
+    /// The operator's own namespace.
+    pub namespace: &'a str,
+    /// Where caches are operated.
+    pub scope: &'a Scope,
+    /// Time.
+    pub clock: &'a Arc<dyn Clock>,
+    /// Time constants.
+    pub times: &'a Times,
+    /// Holder and transitions of the Lease, which is held.
+    pub lease: (&'a str, u64),
 }
 
 /// What a new journal says of the one that it goes on after.
@@ -129,44 +156,32 @@ pub fn holder(
     Ok(format!("{instance}/{journal_id}/{inode}"))
 }
 
-/// Judges the journal against the world and begins a term. The Lease is held already. `loss` tells
-/// of the journal that was set aside just before.
+/// Judges the journal against the world and begins a term. `loss` tells of the journal that was set
+/// aside just before.
 ///
 /// # Errors
 /// [`Error::Verdict`] when only a person can settle it; else what the API server or the journal
 /// refused.
 pub async fn begin_term(
-    client: &Client,
-    namespace: &str,
+    start: &Start<'_>,
     store: &Arc<dyn Store>,
-    clock: &Arc<dyn Clock>,
-    times: &Times,
-    lease: (&str, u64),
     loss: Option<&Loss>,
 ) -> Result<Begun, Error> {
-    let (holder, transitions) = lease;
-    let namespace_uid = namespace_uid(client, namespace).await?;
+    let Start { client, namespace, clock, times, lease: (holder, transitions), .. } = *start;
     let anchors: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
     let mut keeper = AnchorKeeper::new(anchors, times.request);
-    let anchor = keeper.read().await?;
+    let (verdict, anchor, namespace_uid) = judged(start, store, &mut keeper).await?;
     let head = store.head();
-    let verdict = verdict::judge(&Found {
-        anchor: anchor.as_ref(),
-        journal_id: head.journal_id,
-        seq: head.seq,
-        genesis: store.log_state().namespace_uid.as_deref(),
-        namespace_uid: &namespace_uid,
-        has_caches: !store.streams().is_empty(),
-        hash_at_anchor: anchor.as_ref().and_then(|anchor| store.hash_at(anchor.seq)),
-        gap: store.log_state().gap.as_ref(),
-    });
     info!(?verdict, seq = head.seq, "judged the journal against its anchor");
     let log = store.log_state();
     let lost = || journal_lost(anchor.as_ref(), loss, log.gap.as_ref());
     let (first, finding) = match verdict {
         Verdict::New => (vec![Event::Genesis { namespace_uid }], None),
+        Verdict::Adopt { why } if log.namespace_uid.is_some() => (vec![], Some(adopting(&why))),
+        Verdict::Adopt { why } => (vec![Event::Genesis { namespace_uid }], Some(adopting(&why))),
         Verdict::Normal if is_rebuilding(&**store) => (vec![], Some(lost())),
         Verdict::AnchorMissing | Verdict::Normal => (vec![], None),
+        Verdict::WentBack { why } => (vec![], Some(went_back(&why))),
         Verdict::AnchorLost => (vec![], Some(anchor_lost())),
         Verdict::VolumeLost => {
             let gap = gap(anchor.as_ref(), loss);
@@ -176,6 +191,7 @@ pub async fn begin_term(
         Verdict::SetAside { why } => {
             return Ok(Begun::SetAside(Loss { found: head.journal_id, seq: head.seq, why }));
         }
+        Verdict::Forked { why } => return Ok(Begun::Forked(why)),
         Verdict::Refuse { reason, exit_code } => return Err(Error::Verdict { reason, exit_code }),
     };
     if !first.is_empty() {
@@ -183,7 +199,7 @@ pub async fn begin_term(
     }
     let anchored_by_it = anchor.as_ref().filter(|anchor| anchor.journal_id == head.journal_id);
     let anchored = anchor.as_ref().map_or(0, |anchor| anchor.epoch);
-    let epoch = Epoch(1 + anchored.max(store.head().epoch.0).max(transitions));
+    let epoch = Epoch(1 + anchored.max(head.epoch.0).max(transitions));
     // The anchor takes the epoch first, keeping its seq and hash: a former instance that wakes up
     // fails its next compare-and-swap, whatever its own journal says.
     let head = store.head();
@@ -206,6 +222,65 @@ pub async fn begin_term(
 fn is_rebuilding(store: &dyn Store) -> bool {
     let lost = store.log_state().gap.is_some();
     lost && store.streams().iter().all(|(_, state)| !state.bootstrapped)
+}
+
+/// Reads what there is, and judges.
+async fn judged(
+    start: &Start<'_>,
+    store: &Arc<dyn Store>,
+    keeper: &mut AnchorKeeper,
+) -> Result<(Verdict, Option<Anchor>, String), Error> {
+    let timeout = start.times.request;
+    let namespace_uid = namespace_uid(start.client, start.namespace, timeout).await?;
+    let world = world::look(start.client, start.scope, timeout).await?;
+    let anchor = keeper.read().await?;
+    let head = store.head();
+    let hash_at_anchor = anchor.as_ref().and_then(|anchor| store.hash_at(anchor.seq));
+    let went_back = match &anchor {
+        // Beside another journal's anchor there is nothing to compare.
+        Some(anchor) if anchor.journal_id == head.journal_id && hash_at_anchor.is_some() => {
+            world_went_back(&**store, anchor, &world)?
+        }
+        _ => None,
+    };
+    let verdict = verdict::judge(&Found {
+        anchor: anchor.as_ref(),
+        journal_id: head.journal_id,
+        seq: head.seq,
+        genesis: store.log_state().namespace_uid.as_deref(),
+        namespace_uid: &namespace_uid,
+        has_caches: !store.streams().is_empty(),
+        hash_at_anchor,
+        gap: store.log_state().gap.as_ref(),
+        groups: &world.groups,
+        went_back,
+    });
+    Ok((verdict, anchor, namespace_uid))
+}
+
+fn world_went_back(
+    store: &dyn Store,
+    anchor: &Anchor,
+    world: &World,
+) -> Result<Option<String>, Error> {
+    Ok(world::went_back(&Remembered::of(store, anchor)?, anchor, world))
+}
+
+fn adopting(why: &str) -> Finding {
+    let message = format!(
+        "{why}: the caches are adopted as they are found, and nothing is destroyed before the \
+         rebuild quiet is over"
+    );
+    Finding { reason: "Adopting", message }
+}
+
+fn went_back(why: &str) -> Finding {
+    let message = format!(
+        "the API server was set back to an older state: {why}. What is seen counts from now on, \
+         and nothing is destroyed before the rebuild quiet is over: look at every spec until then, \
+         or set spec.paused"
+    );
+    Finding { reason: "ClusterRestored", message }
 }
 
 fn anchor_lost() -> Finding {
@@ -270,10 +345,27 @@ async fn append(
     }
 }
 
-async fn namespace_uid(client: &Client, namespace: &str) -> Result<String, Error> {
+async fn namespace_uid(
+    client: &Client,
+    namespace: &str,
+    timeout: Duration,
+) -> Result<String, Error> {
     let api: Api<Namespace> = Api::all(client.clone());
-    let failed =
-        |source| Error::Api { what: "read the operator's namespace", source: Box::new(source) };
-    let found = api.get(namespace).await.map_err(failed)?;
+    let found = timed(timeout, "read the operator's namespace", api.get(namespace)).await?;
     Ok(found.metadata.uid.unwrap_or_default())
+}
+
+/// Asks the API server and waits no longer than this.
+async fn timed<T>(
+    timeout: Duration,
+    what: &'static str,
+    request: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, Error> {
+    let failed = |source| Error::Api { what, source: Box::new(source) };
+    let answer = tokio::time::timeout(timeout, request).await;
+    answer.unwrap_or_else(|_| Err(timed_out())).map_err(failed)
+}
+
+fn timed_out() -> kube::Error {
+    kube::Error::Service(Box::new(std::io::Error::from(std::io::ErrorKind::TimedOut)))
 }

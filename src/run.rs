@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{Api, Client};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
@@ -20,9 +19,9 @@ use crate::controller::{self, Context, ContextParts, Scope};
 use crate::events::{self, Note};
 use crate::exit;
 use crate::ids::{Ids, SystemIds};
-use crate::lease::{self, Keeper, TakeOver};
+use crate::lease::{self, Keeper, Leadership, TakeOver};
 use crate::metrics::Metrics;
-use crate::recover::{self, anchor::ANCHOR_NAME};
+use crate::recover::{self, Start, forked};
 use crate::telemetry::chain;
 use crate::times::Times;
 use crate::xsld::https::{HttpsTransport, Timeouts};
@@ -72,11 +71,17 @@ pub async fn run(args: &Run) -> Result<(), Exit> {
     let start = Start {
         client: &client,
         namespace: &operator_namespace,
+        scope: &scope,
         clock: &clock,
         times: &times,
         lease: (&holder, transitions),
     };
-    let (store, report, term) = judged(&start, args, &*ids, store, report).await?;
+    let waiting =
+        Waiting { health: &health, metrics: &metrics, leadership: &leadership, stop: &stop };
+    let begun = judged(&start, &waiting, args, &*ids, (store, report)).await?;
+    let Some((store, report, term)) = begun else {
+        return give_back(kept, &passes_ended).await;
+    };
     info!(epoch = term.epoch.0, holder, ?take_over, "a term of leadership has begun");
     let finding = term.finding.clone();
     let timeouts = Timeouts { connect: times.connect, request: times.request };
@@ -100,6 +105,17 @@ pub async fn run(args: &Run) -> Result<(), Exit> {
     controller::monitor::apply(&context).await;
     let watched = tokio::spawn(end_with_the_lease(context.clone(), kept));
     controller::run(context.clone(), &scope).await;
+    tell_the_end(&context, &health);
+    stop.cancel();
+    passes_ended.cancel();
+    let _ = watched.await;
+    let _ = serving.await;
+    // A lost lease may have been noticed only now.
+    context.fatal().map_or(Ok(()), |fatal| Err(Exit::new(fatal.exit_code, fatal.reason)))
+}
+
+/// Whether it ends by itself, where people look.
+fn tell_the_end(context: &Context, health: &Health) {
     match context.fatal() {
         Some(fatal) => {
             health.set(Readiness::Failed(fatal.reason.clone()));
@@ -107,12 +123,17 @@ pub async fn run(args: &Run) -> Result<(), Exit> {
         }
         None => info!("stopped at a boundary"),
     }
-    stop.cancel();
-    passes_ended.cancel();
-    let _ = watched.await;
-    let _ = serving.await;
-    // A lost lease may have been noticed only now.
-    context.fatal().map_or(Ok(()), |fatal| Err(Exit::new(fatal.exit_code, fatal.reason)))
+}
+
+/// Gives the lease back: it was told to stop while a person had to decide on a forked journal.
+async fn give_back(
+    kept: JoinHandle<(Keeper, Option<lease::Error>)>,
+    ended: &CancellationToken,
+) -> Result<(), Exit> {
+    ended.cancel();
+    let ended = |reason: String| Exit::new(exit::LEASE, reason);
+    let (mut keeper, _) = kept.await.map_err(|error| ended(error.to_string()))?;
+    keeper.release().await.map_err(|error| ended(chain(&error)))
 }
 
 /// Serves health and metrics from the very start.
@@ -157,13 +178,7 @@ async fn tell_findings(context: &Context, finding: Option<recover::Finding>, rep
     if notes.is_empty() {
         return;
     }
-    let anchor = ObjectReference {
-        api_version: Some("v1".to_owned()),
-        kind: Some("ConfigMap".to_owned()),
-        name: Some(ANCHOR_NAME.to_owned()),
-        namespace: Some(context.operator_namespace.clone()),
-        ..ObjectReference::default()
-    };
+    let anchor = forked::anchor(&context.operator_namespace);
     let (client, wall) = (&context.client, context.clock.wall());
     let timeout = context.times.request;
     events::publish(client, &anchor, &notes, &context.instance, wall, timeout).await;
@@ -273,22 +288,27 @@ fn holder(args: &Run, store: &Arc<dyn Store>) -> Result<String, Exit> {
 }
 
 /// Begins the term with the journal that was opened, or with another one where that cannot be gone
-/// on with.
+/// on with. None when it was told to stop before that.
 async fn judged(
     start: &Start<'_>,
+    waiting: &Waiting<'_>,
     args: &Run,
     ids: &dyn Ids,
-    store: Arc<dyn Store>,
-    report: OpenReport,
-) -> Result<(Arc<dyn Store>, OpenReport, recover::Term), Exit> {
-    let loss = match begin_term(start, &store, None).await? {
-        recover::Begun::Term(term) => return Ok((store, report, *term)),
-        recover::Begun::SetAside(loss) => loss,
+    opened: (Arc<dyn Store>, OpenReport),
+) -> Result<Option<(Arc<dyn Store>, OpenReport, recover::Term)>, Exit> {
+    let (store, report) = opened;
+    let loss = match begin_term(start, waiting, &store, None).await? {
+        Some(recover::Begun::Term(term)) => return Ok(Some((store, report, *term))),
+        Some(recover::Begun::SetAside(loss)) => loss,
+        Some(recover::Begun::Forked(why)) => return Err(Exit::new(exit::VERDICT, why)),
+        None => return Ok(None),
     };
     let (store, report) = begin_anew(&args.journal_dir, ids, store, &loss).await?;
-    match begin_term(start, &store, Some(&loss)).await? {
-        recover::Begun::Term(term) => Ok((store, report, *term)),
-        recover::Begun::SetAside(loss) => Err(Exit::new(exit::VERDICT, loss.why)),
+    match begin_term(start, waiting, &store, Some(&loss)).await? {
+        Some(recover::Begun::Term(term)) => Ok(Some((store, report, *term))),
+        Some(recover::Begun::SetAside(loss)) => Err(Exit::new(exit::VERDICT, loss.why)),
+        Some(recover::Begun::Forked(why)) => Err(Exit::new(exit::VERDICT, why)),
+        None => Ok(None),
     }
 }
 
@@ -312,34 +332,46 @@ async fn begin_anew(
     open(dir, ids).await
 }
 
-/// What a term is begun with, beside its journal.
-struct Start<'a> {
-    client: &'a Client,
-    namespace: &'a str,
-    clock: &'a Arc<dyn Clock>,
-    times: &'a Times,
-    lease: (&'a str, u64),
+/// What is told, and what ends it, while a person has to decide on a forked journal.
+struct Waiting<'a> {
+    health: &'a Health,
+    metrics: &'a Metrics,
+    leadership: &'a Leadership,
+    stop: &'a CancellationToken,
 }
 
-/// Begins the term; what may pass by itself is tried again while the lease is kept.
+/// Begins the term; what may pass by itself is tried again while the lease is kept. With a forked
+/// journal it looks again until a person has decided; none when it was told to stop meanwhile.
 async fn begin_term(
     start: &Start<'_>,
+    waiting: &Waiting<'_>,
     store: &Arc<dyn Store>,
     loss: Option<&recover::Loss>,
-) -> Result<recover::Begun, Exit> {
-    let Start { client, namespace, clock, times, lease } = *start;
-    let deadline = clock.now().plus(times.lease);
+) -> Result<Option<recover::Begun>, Exit> {
+    let Start { clock, times, .. } = *start;
+    let mut deadline = clock.now().plus(times.lease);
     loop {
-        let begun = recover::begin_term(client, namespace, store, clock, times, lease, loss).await;
-        let error = match begun {
-            Ok(begun) => return Ok(begun),
+        let error = match recover::begin_term(start, store, loss).await {
+            Ok(recover::Begun::Forked(why)) => {
+                if !read_only(start, waiting, &**store, &why).await? {
+                    return Ok(None);
+                }
+                deadline = clock.now().plus(times.lease);
+                continue;
+            }
+            Ok(begun) => {
+                waiting.metrics.journal_read_only.set(0);
+                return Ok(Some(begun));
+            }
             Err(error) => error,
         };
         match &error {
             recover::Error::Verdict { reason, exit_code } => {
                 return Err(Exit::new(*exit_code, reason.clone()));
             }
-            recover::Error::Append(_) => return Err(Exit::new(exit::POISONED, chain(&error))),
+            recover::Error::Append(_) | recover::Error::Read(_) => {
+                return Err(Exit::new(exit::POISONED, chain(&error)));
+            }
             _ if !error.is_retryable() || clock.now() >= deadline => {
                 return Err(Exit::new(exit::API, chain(&error)));
             }
@@ -347,6 +379,26 @@ async fn begin_term(
         }
         clock.sleep(times.lease_renew).await;
     }
+}
+
+/// Tells that the journal is forked, and waits a while. False when it was told to stop.
+async fn read_only(
+    start: &Start<'_>,
+    waiting: &Waiting<'_>,
+    store: &dyn Store,
+    why: &str,
+) -> Result<bool, Exit> {
+    waiting.health.set(Readiness::ReadOnly(why.to_owned()));
+    waiting.metrics.journal_read_only.set(1);
+    forked::tell(start, store, why).await;
+    tokio::select! {
+        () = start.clock.sleep(start.times.poll_idle) => {}
+        () = waiting.stop.cancelled() => return Ok(false),
+    }
+    if start.clock.now() >= waiting.leadership.valid_until() {
+        return Err(Exit::new(exit::LEASE, "the lease was lost while the journal was forked"));
+    }
+    Ok(true)
 }
 
 fn stop_on_signals() -> std::io::Result<CancellationToken> {

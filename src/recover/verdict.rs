@@ -4,7 +4,7 @@ use uuid::Uuid;
 use xsld_journal::chain::Hash;
 use xsld_journal::state::Gap;
 
-use super::anchor::{Anchor, hex};
+use super::anchor::{ANCHOR_NAME, Anchor, hex};
 use crate::exit;
 
 /// What was found at start.
@@ -26,6 +26,10 @@ pub struct Found<'a> {
     pub hash_at_anchor: Option<Hash>,
     /// The gap that it began after.
     pub gap: Option<&'a Gap>,
+    /// StatefulSets that an operator made.
+    pub groups: &'a [String],
+    /// Why the API server must have been set back to an older state, if it was.
+    pub went_back: Option<String>,
 }
 
 /// What follows.
@@ -33,12 +37,24 @@ pub struct Found<'a> {
 pub enum Verdict {
     /// Neither journal nor anchor: begin both.
     New,
+    /// No anchor and a journal that knows of no cache, but groups that an operator made: begin both,
+    /// and adopt them.
+    Adopt {
+        /// What was found, in a sentence.
+        why: String,
+    },
     /// A crash came between Genesis and the anchor: make the anchor.
     AnchorMissing,
     /// The anchor was deleted: make it again, and let destructive steps wait.
     AnchorLost,
     /// The journal is what the anchor says: resume.
     Normal,
+    /// The journal is what the anchor says, but the API server was set back to an older state: what
+    /// is seen counts, and destructive steps wait.
+    WentBack {
+        /// What was found, in a sentence.
+        why: String,
+    },
     /// There is no journal, and the anchor names one: its volume was lost. Begin another one that
     /// says so, and rebuild it from the world.
     VolumeLost,
@@ -48,6 +64,12 @@ pub enum Verdict {
     /// then as with a lost volume.
     SetAside {
         /// What was found, in a sentence.
+        why: String,
+    },
+    /// The journal and its anchor differ at one record: everything can be read, nothing is done
+    /// until a person has decided.
+    Forked {
+        /// What was found and what to do.
         why: String,
     },
     /// Only a person can settle it.
@@ -75,6 +97,9 @@ pub fn judge(found: &Found<'_>) -> Verdict {
     }
     let Some(anchor) = found.anchor else {
         return match (found.genesis, found.has_caches) {
+            (None, _) | (Some(_), false) if !found.groups.is_empty() => {
+                Verdict::Adopt { why: unknown(found.groups) }
+            }
             (None, _) => Verdict::New,
             (Some(_), false) => Verdict::AnchorMissing,
             (Some(_), true) => Verdict::AnchorLost,
@@ -105,16 +130,33 @@ pub fn judge(found: &Found<'_>) -> Verdict {
                 found.seq, anchor.seq
             ),
         },
-        Some(hash) if hex(&hash) == anchor.hash => Verdict::Normal,
-        Some(_) => refuse(
-            exit::VERDICT,
-            format!(
-                "the journal and its anchor differ at sequence {}: the journal was forked or altered. \
-             Nothing is done until a person has decided which copy is the right one",
+        Some(hash) if hex(&hash) == anchor.hash => match &found.went_back {
+            Some(why) => Verdict::WentBack { why: why.clone() },
+            None => Verdict::Normal,
+        },
+        Some(_) => Verdict::Forked {
+            why: format!(
+                "the journal and its anchor differ at sequence {}: the journal was forked or \
+                 altered. Nothing is done until a person has decided which copy is the right one: \
+                 mount that volume, or delete the ConfigMap {ANCHOR_NAME} if it is this one",
                 anchor.seq
             ),
-        ),
+        },
     }
+}
+
+/// What nobody here has made, as far as this operator knows.
+fn unknown(groups: &[String]) -> String {
+    const NAMED: usize = 3;
+    let more = match groups.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let named: Vec<_> = groups.iter().take(NAMED).map(String::as_str).collect();
+    format!(
+        "there is no anchor and no record of a cache, but the group of {}{more}",
+        named.join(", ")
+    )
 }
 
 fn refuse(exit_code: u8, reason: String) -> Verdict {
@@ -139,6 +181,8 @@ mod tests {
             has_caches: true,
             hash_at_anchor: Some([9; 32]),
             gap: None,
+            groups: &[],
+            went_back: None,
         }
     }
 
@@ -151,6 +195,34 @@ mod tests {
     fn nothing_at_all_is_a_new_journal() {
         let found = Found { genesis: None, has_caches: false, seq: 0, ..found(None) };
         assert_eq!(judge(&found), Verdict::New);
+    }
+
+    #[test]
+    fn groups_without_journal_and_anchor_are_adopted_and_named() {
+        let groups: Vec<String> = (1..=5).map(|number| format!("ns/c{number}")).collect();
+        let nothing = Found { genesis: None, has_caches: false, seq: 0, ..found(None) };
+        let why = "there is no anchor and no record of a cache, but the group of ns/c1".to_owned();
+        let one = Found { groups: &groups[..1], ..nothing.clone() };
+        assert_eq!(judge(&one), Verdict::Adopt { why: why.clone() });
+        // An instance before it died between the journal and the anchor.
+        assert_eq!(judge(&Found { genesis: Some("ns-uid"), ..one }), Verdict::Adopt { why });
+        match judge(&Found { groups: &groups, ..nothing }) {
+            Verdict::Adopt { why } => assert!(why.ends_with("ns/c3 and 2 more"), "{why}"),
+            verdict => panic!("{verdict:?}"),
+        }
+    }
+
+    #[test]
+    fn an_older_api_server_is_told_and_a_fork_is_told_first() {
+        let anchor = anchor();
+        let went_back = Some("it went back".to_owned());
+        let older = Found { went_back, ..found(Some(&anchor)) };
+        assert_eq!(judge(&older), Verdict::WentBack { why: "it went back".to_owned() });
+        let forked = Found { hash_at_anchor: Some([8; 32]), ..older };
+        match judge(&forked) {
+            Verdict::Forked { why } => assert!(why.contains("sequence 7"), "{why}"),
+            verdict => panic!("{verdict:?}"),
+        }
     }
 
     #[test]
@@ -197,18 +269,14 @@ mod tests {
     }
 
     #[test]
-    fn what_only_a_person_can_settle_is_refused_with_its_reason() {
+    fn a_journal_of_another_place_is_refused_with_its_reason() {
         let anchor = anchor();
-        let base = found(Some(&anchor));
-        let cases = [
-            (Found { namespace_uid: "other", ..base.clone() }, "another cluster"),
-            (Found { hash_at_anchor: Some([8; 32]), ..base }, "forked"),
-        ];
-        for (found, word) in cases {
-            match judge(&found) {
-                Verdict::Refuse { reason, .. } => assert!(reason.contains(word), "{reason}"),
-                verdict => panic!("{verdict:?} for {word}"),
+        match judge(&Found { namespace_uid: "other", ..found(Some(&anchor)) }) {
+            Verdict::Refuse { reason, exit_code } => {
+                assert!(reason.contains("another cluster"), "{reason}");
+                assert_eq!(exit_code, exit::BELONGS_ELSEWHERE);
             }
+            verdict => panic!("{verdict:?}"),
         }
     }
 }

@@ -6,6 +6,7 @@ mod members;
 mod objects;
 mod operator;
 pub mod records;
+mod stored;
 mod waiting;
 
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ pub use self::history::{Change, History};
 pub use self::objects::{Kind, condition, is_true};
 pub use self::operator::OperatorOptions;
 pub(crate) use self::operator::strip_colours;
+pub use self::stored::Stored;
 pub use self::waiting::Seen;
 use crate::Result;
 use crate::stage::Stage;
@@ -71,6 +73,17 @@ pub struct Allowed {
     /// Directories of journals that the scenario took away: the operator cannot know them, but what
     /// was done by them was done with their intents.
     pub lost_journals: Vec<PathBuf>,
+    /// The anchor was lost with them, so that no journal can tell of a gap.
+    pub lost_anchor: bool,
+    /// The API server was set back to an older state.
+    pub set_back: bool,
+}
+
+impl Allowed {
+    /// Whether the journal must tell that it was begun after a gap.
+    pub(crate) fn has_gap(&self) -> bool {
+        !self.lost_journals.is_empty() && !self.lost_anchor
+    }
 }
 
 impl Context {

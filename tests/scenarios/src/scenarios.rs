@@ -17,6 +17,7 @@ mod repairs;
 mod replication;
 mod roll;
 mod scale;
+mod starts;
 mod storage;
 mod sweep;
 mod templates;
@@ -43,6 +44,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(claims::scenarios());
     all.extend(operators::scenarios());
     all.extend(losses::scenarios());
+    all.extend(starts::scenarios());
     all.extend(grids::scenarios());
     all.extend(templates::scenarios());
     all.extend(profile::scenarios());

@@ -116,6 +116,7 @@ impl Default for Options {
 /// ends them in order.
 pub struct ControlPlane {
     etcd: Guarded,
+    etcd_url: String,
     api_server: Guarded,
     controller_manager: Guarded,
     server: ApiServer,
@@ -194,7 +195,9 @@ impl ControlPlane {
         let arguments = programs::controller_manager(&files, nodes);
         let controller_manager =
             launch("kube-controller-manager", &programs.controller_manager, arguments).await?;
-        let mut plane = Self { etcd, api_server, controller_manager, server, kubeconfig, client };
+        let etcd_url = format!("http://127.0.0.1:{}", ports.etcd);
+        let mut plane =
+            Self { etcd, etcd_url, api_server, controller_manager, server, kubeconfig, client };
         plane.wait_until_ready(options.deadline).await?;
         Ok(plane)
     }
@@ -258,6 +261,11 @@ impl ControlPlane {
     /// Where the API server is and how it is trusted.
     pub fn api_server(&self) -> &ApiServer {
         &self.server
+    }
+
+    /// Where etcd answers its clients, over plain HTTP.
+    pub fn etcd_url(&self) -> &str {
+        &self.etcd_url
     }
 
     /// The administrator's client.

@@ -185,6 +185,11 @@ impl World {
         self.control_plane.kubeconfig()
     }
 
+    /// Where the control plane's etcd answers, for what no API can do: to set an object back.
+    pub fn etcd_url(&self) -> &str {
+        self.control_plane.etcd_url()
+    }
+
     /// The administrator's client.
     pub fn client(&self) -> kube::Client {
         self.control_plane.client()

@@ -3,13 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
-use serde_json::json;
 use xsld_journal::event::Event;
 use xsld_journal::state::Gap;
 
 use super::bootstrap::MINUTE;
 use super::scale::{CHANGE, until};
-use crate::context::{Context, Kind, OperatorOptions, Seen};
+use crate::context::{Context, Kind, Seen};
 use crate::{Result, Scenario};
 
 pub(super) fn scenarios() -> Vec<Scenario> {
@@ -24,14 +23,11 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             Box::pin(older_copy(c))
         }),
         Scenario::new("losses::a_lost_anchor_is_made_again_and_told", |c| Box::pin(no_anchor(c))),
-        Scenario::new("losses::a_forked_journal_is_refused_and_nothing_is_done", |c| {
-            Box::pin(forked(c))
-        }),
     ]
 }
 
 /// The journal's volume is gone: the scenario keeps it where the operator does not look.
-fn lose(c: &Context) -> Result<PathBuf> {
+pub(super) fn lose(c: &Context) -> Result<PathBuf> {
     let lost = c.dir.join("lost-journal");
     std::fs::rename(c.journal_dir(), &lost)?;
     c.allow(|allowed| allowed.lost_journals.push(lost.clone()));
@@ -66,7 +62,8 @@ async fn told(c: &Context) -> Result {
     .await
 }
 
-async fn claims(c: &Context) -> Result<Vec<String>> {
+/// The UIDs of all claims.
+pub(super) async fn claims(c: &Context) -> Result<Vec<String>> {
     let claims = c.list(Kind::Claim).await?;
     Ok(claims.iter().map(|claim| claim["metadata"]["uid"].to_string()).collect())
 }
@@ -166,25 +163,4 @@ async fn no_anchor(c: &Context) -> Result {
         c.records()?.iter().filter(|r| matches!(r.event, Event::EpochBegun { .. })).count();
     ensure!(epochs == 2, "{epochs} terms");
     Ok(())
-}
-
-/// The anchor names another record than the journal has: one of them was altered.
-async fn forked(c: &Context) -> Result {
-    c.create("c", 1).await?;
-    c.ready("c", 1, MINUTE).await?;
-    c.kill_operator().await?;
-    let anchor = c.get(Kind::ConfigMap, "xsld-operator-journal").await?;
-    let hash = anchor["data"]["hash"].as_str().context("an anchor without a hash")?.to_owned();
-    let set = |hash: &str| json!({"data": {"hash": hash}});
-    c.patch(Kind::ConfigMap, "xsld-operator-journal", set(&"ab".repeat(32))).await?;
-    c.resize("c", 2).await?;
-    let before = c.records()?.len();
-    let options = OperatorOptions::default();
-    super::operators::refused(c, &options, 21, &["forked"]).await?;
-    ensure!(c.records()?.len() == before, "a record was written");
-    let replicas = &c.get(Kind::StatefulSet, "c").await?["spec"]["replicas"];
-    ensure!(*replicas == 1, "it acted: {replicas} replicas");
-    c.patch(Kind::ConfigMap, "xsld-operator-journal", set(&hash)).await?;
-    c.start_operator().await?;
-    c.ready("c", 2, CHANGE).await
 }
