@@ -1,8 +1,11 @@
+use proptest::prelude::*;
+
 use super::*;
 use crate::audit::{load, load_after};
 use crate::check::{Kind, check_dir};
-use crate::fixtures::{append_to, cache, cache_opened, histories::history, id};
+use crate::fixtures::{append_to, cache, cache_opened, entries_of, histories::history, id};
 use crate::record::text_for_event;
+use crate::replay::fold;
 use crate::store::ledger::Ledger;
 use crate::store::sled::{OpenOptions, open};
 use crate::store::{Append, OpenReport, SledStore, Store as _};
@@ -219,4 +222,40 @@ fn sled_that_lost_its_records_is_made_again_behind_a_checkpoint() {
     let (store, report) = open_ok(dir.path());
     assert_eq!((report.checkpoint, report.healed.len()), (seq, 1), "{report:?}");
     assert_eq!(seen(&store), truth);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    /// Whatever is recorded, and wherever the checkpoint is made, written and read back: it and the
+    /// rest come to the very ledger that one pass comes to, and to the digest of the plain fold.
+    #[test]
+    fn any_history_folds_to_the_same_state_by_one_pass_and_by_a_checkpoint_and_the_rest(
+        choices in proptest::collection::vec(any::<u8>(), 0..300),
+        at in any::<prop::sample::Index>(),
+    ) {
+        let entries = entries_of(&history(&choices));
+        let ends: Vec<usize> = (0..entries.len())
+            .filter(|at| entries[*at].record.envelope.rest == 0)
+            .collect();
+        let end = ends[at.index(ends.len())] + 1;
+        let (first, rest) = entries.split_at(end);
+        let mut whole = Ledger::new(id(1));
+        for entry in first {
+            whole.replay(entry).unwrap();
+        }
+        let snapshot = whole.snapshot().unwrap();
+        let folded = fold(first.iter().map(|entry| &entry.record)).unwrap();
+        let made = Checkpoint { snapshot, segments: Vec::new() };
+        prop_assert_eq!(made.state_digest(), folded.digest());
+        let read = Checkpoint::parse(&made.render().unwrap()).unwrap();
+        prop_assert_eq!(&read, &made);
+        let mut resumed = Ledger::restore(&read.snapshot);
+        for entry in rest {
+            whole.replay(entry).unwrap();
+            resumed.replay(entry).unwrap();
+        }
+        prop_assert_eq!(resumed.snapshot(), whole.snapshot());
+        prop_assert_eq!(resumed.head(), whole.head());
+    }
 }

@@ -1,7 +1,11 @@
 //! The commands that explain, compare, count, and carry a journal elsewhere.
 
+use proptest::prelude::*;
+
 use super::*;
-use crate::fixtures::story;
+use crate::audit::load;
+use crate::fixtures::histories::history;
+use crate::fixtures::{id, story};
 
 #[test]
 fn what_is_explained_is_printed_as_agreed() {
@@ -172,5 +176,35 @@ fn two_records_of_one_sequence_are_a_fork_in_every_command() {
     std::fs::write(dir.path().join(segment_name(1)), lines).unwrap();
     for command in ["log", "steps", "check"] {
         assert_eq!(run_in(dir.path(), command).exit, 4, "{command}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+
+    /// Whatever is recorded folds to the same state where it was carried to, plain or packed.
+    #[test]
+    fn any_history_folds_to_the_same_state_after_an_export_and_an_import(
+        choices in proptest::collection::vec(any::<u8>(), 0..200),
+        is_packed in any::<bool>(),
+    ) {
+        let entries = entries_of(&history(&choices));
+        let is_gap = |entry: &crate::store::ledger::Entry| {
+            matches!(entry.record.event, crate::event::Event::Gap { .. })
+        };
+        // A journal that tells of a loss is not imported.
+        prop_assume!(!entries.iter().any(is_gap));
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        std::fs::create_dir(&from).unwrap();
+        write_audit(&from, &entries);
+        let name = if is_packed { "export.jsonl.gz" } else { "export.jsonl" };
+        let file = dir.path().join(name);
+        let ran = run_in(&from, &format!("export {}", file.display()));
+        prop_assert_eq!(ran.exit, 0, "{}", ran.stderr);
+        let ran = run_in(&from, &format!("import {} {}", file.display(), to.display()));
+        prop_assert_eq!(ran.exit, 0, "{}", ran.stderr);
+        let ledger = |dir: &Path| load(dir, id(9)).unwrap().ledger;
+        prop_assert_eq!(ledger(&to).snapshot(), ledger(&from).snapshot());
     }
 }

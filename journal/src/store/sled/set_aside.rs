@@ -1,7 +1,6 @@
 //! Setting a journal aside that cannot be gone on with, whole and unchanged, for people to read.
 
 use std::ffi::OsString;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -9,7 +8,7 @@ use uuid::Uuid;
 
 use super::OpenError;
 use super::lock::{self, LOCK_FILE, Taken};
-use crate::io::sync_dir;
+use crate::io::{create_dir, create_dir_all, read_dir, rename, sync_dir};
 
 /// Where former journals lie within a journal's directory, each in one of its own.
 pub const FORMER_DIR: &str = "former";
@@ -34,31 +33,32 @@ pub fn set_aside(dir: &Path, journal_id: Uuid) -> Result<PathBuf, OpenError> {
 fn move_all(dir: &Path, journal_id: Uuid) -> io::Result<PathBuf> {
     let names = in_order(dir)?;
     let former = dir.join(FORMER_DIR);
-    fs::create_dir_all(&former)?;
+    create_dir_all(&former)?;
+    // Its own name has to outlast a power cut before anything moves into it.
+    sync_dir(dir)?;
     let mut number = 1;
     let target = loop {
         let target = former.join(format!("{journal_id}-{number}"));
-        match fs::create_dir(&target) {
+        match create_dir(&target) {
             Ok(()) => break target,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
             Err(error) => return Err(error),
         }
     };
+    sync_dir(&former)?;
     for name in names {
-        fs::rename(dir.join(&name), target.join(&name))?;
+        rename(&dir.join(&name), &target.join(&name))?;
         // Each step is durable before the next one, so that their order holds on the disk too.
         sync_dir(&target)?;
         sync_dir(dir)?;
     }
-    sync_dir(&former)?;
-    sync_dir(dir)?;
     Ok(target)
 }
 
 /// What belongs to the journal, in the order in which it goes.
 fn in_order(dir: &Path) -> io::Result<Vec<OsString>> {
     let mut names = Vec::new();
-    for entry in fs::read_dir(dir)? {
+    for entry in read_dir(dir)? {
         let name = entry?.file_name();
         if name != LOCK_FILE && name != FORMER_DIR {
             names.push(name);
@@ -76,8 +76,12 @@ fn in_order(dir: &Path) -> io::Result<Vec<OsString>> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::fs;
+
     use super::*;
     use crate::fixtures::{epoch_begun, genesis, id, journal_append};
+    use crate::io::faults::{Fault, Faults, Plan};
     use crate::record::Epoch;
     use crate::store::sled::{OpenOptions, open};
     use crate::store::{Append, Store as _};
@@ -161,6 +165,64 @@ mod tests {
             } else {
                 fs::copy(entry.path(), target).unwrap();
             }
+        }
+    }
+
+    /// The bytes of the audit file's segments, wherever they lie.
+    fn audit_files(dir: &Path, found: &mut BTreeMap<OsString, Vec<u8>>) {
+        for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
+            if entry.file_type().unwrap().is_dir() {
+                audit_files(&entry.path(), found);
+            } else if entry.file_name().to_string_lossy().starts_with("audit-") {
+                found.insert(entry.file_name(), fs::read(entry.path()).unwrap());
+            }
+        }
+    }
+
+    fn audit_of(dir: &Path) -> BTreeMap<OsString, Vec<u8>> {
+        let mut found = BTreeMap::new();
+        audit_files(dir, &mut found);
+        found
+    }
+
+    /// Every I/O of it fails in turn, once and for ever, and the power is cut at each: every
+    /// segment is in one of the two places, what is in place opens, and it can be done again.
+    #[test]
+    fn no_failed_io_of_setting_aside_loses_a_segment() {
+        let mut at = 0;
+        loop {
+            let (fault, for_ever) = [(Fault::Eio, true), (Fault::Enospc, false)][at % 2];
+            let dir = tempfile::tempdir().unwrap();
+            let place = dir.path().join("journal");
+            let options = OpenOptions { segment_max: 1, ..options(&place, 1) };
+            let (store, _) = open(&options).unwrap();
+            store.append(journal_append(0, vec![genesis()])).unwrap();
+            for number in 1..4 {
+                let append = journal_append(number, vec![epoch_begun()]);
+                store.append(Append { epoch: Epoch(number + 1), ..append }).unwrap();
+            }
+            drop(store);
+            let whole = audit_of(&place);
+            assert!(whole.len() > 3, "{whole:?}");
+            let faults = Faults::install(dir.path(), Some(Plan { at, fault, for_ever }));
+            let done = set_aside(&place, id(1));
+            let hit = faults.done().len() > at;
+            let image = tempfile::tempdir().unwrap();
+            faults.after_power_cut(image.path());
+            drop(faults);
+            assert_eq!(done.is_err(), hit, "at {at}: {done:?}");
+            assert_eq!(audit_of(dir.path()), whole, "at {at}");
+            assert_eq!(audit_of(image.path()), whole, "at {at}, and the power is cut");
+            let (store, report) = open(&options).unwrap();
+            assert!(report.records <= 4, "at {at}: {report:?}");
+            drop(store);
+            set_aside(&place, id(1)).unwrap();
+            assert!(open(&options).unwrap().1.created, "at {at}");
+            if !hit {
+                assert!(at > 20, "{at} I/Os");
+                return;
+            }
+            at += 1;
         }
     }
 }
