@@ -81,6 +81,9 @@ pub enum Error {
     /// The status could not be written.
     #[error(transparent)]
     Status(#[from] crate::status::publish::Error),
+    /// The term of leadership ran out before a record could be written.
+    #[error("the term of leadership has run out")]
+    TermEnded,
 }
 
 impl Error {
@@ -93,6 +96,7 @@ impl Error {
             Self::Write { .. } => "write",
             Self::Timeout { .. } => "write_timeout",
             Self::Status(_) => "status",
+            Self::TermEnded => "term_ended",
         }
     }
 }
@@ -243,7 +247,8 @@ impl Context {
 
     /// Appends to a cache's stream, tells Events and metrics, and returns the new state. It is
     /// durable when this returns. What only another writer or a broken disk can cause ends the
-    /// process.
+    /// process, and so does a term that has run out: a process that stood still for that long writes
+    /// nothing more, not even what came of its last request.
     ///
     /// # Errors
     /// What the journal refuses.
@@ -254,6 +259,10 @@ impl Context {
         events: Vec<Event>,
         blobs: Vec<String>,
     ) -> Result<Arc<CacheState>, Error> {
+        if !self.leadership.covers(Duration::ZERO) {
+            self.fail("the lease ran out: the process stood still".to_owned(), exit::LEASE);
+            return Err(Error::TermEnded);
+        }
         let before = self.store.state(subject.stream).unwrap_or_default();
         let expected = self.store.stream_head(subject.stream).map_or(0, |head| head.stream_seq);
         let append = Append {

@@ -164,6 +164,39 @@ impl Armed<'_> {
     /// # Errors
     /// When the moment does not come in time.
     pub async fn strike(mut self) -> Result {
+        let intent = self.reach().await?;
+        self.context.kill_operator().await?;
+        self.release().await?;
+        self.follow()?;
+        let done = self.ended.contains(&intent.key);
+        // The window of a quick write to the API server may be over by now: the crash is one between
+        // steps then, which must be survived as well.
+        if done && self.kill.moment != Moment::Intended {
+            bail!("the outcome of {} was recorded before the kill", intent.step.describe());
+        }
+        Ok(())
+    }
+
+    /// Waits for the moment, stops the operator where it is (SIGSTOP), and takes away what held the
+    /// moment still. The step that it was in.
+    ///
+    /// # Errors
+    /// When the moment does not come in time.
+    pub async fn freeze(mut self) -> Result<Intent> {
+        let intent = self.reach().await?;
+        self.context.freeze_operator(true).await?;
+        self.release().await?;
+        Ok(intent)
+    }
+
+    async fn release(&self) -> Result {
+        for pod in &self.pods {
+            self.context.clear_faults(pod).await?;
+        }
+        Ok(())
+    }
+
+    async fn reach(&mut self) -> Result<Intent> {
         let intent = self.intent().await?;
         match self.kill.moment {
             Moment::Intended => {}
@@ -177,18 +210,7 @@ impl Armed<'_> {
                 self.until_effect(&intent, true).await?;
             }
         }
-        self.context.kill_operator().await?;
-        for pod in &self.pods {
-            self.context.clear_faults(pod).await?;
-        }
-        self.follow()?;
-        let done = self.ended.contains(&intent.key);
-        // The window of a quick write to the API server may be over by now: the crash is one between
-        // steps then, which must be survived as well.
-        if done && self.kill.moment != Moment::Intended {
-            bail!("the outcome of {} was recorded before the kill", intent.step.describe());
-        }
-        Ok(())
+        Ok(intent)
     }
 
     fn follow(&mut self) -> Result<Vec<Record>> {

@@ -7,6 +7,7 @@ mod claims;
 mod credentials;
 mod failures;
 mod faults;
+mod fencing;
 mod grids;
 mod input;
 mod losses;
@@ -45,6 +46,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(operators::scenarios());
     all.extend(losses::scenarios());
     all.extend(starts::scenarios());
+    all.extend(fencing::scenarios());
     all.extend(grids::scenarios());
     all.extend(templates::scenarios());
     all.extend(profile::scenarios());

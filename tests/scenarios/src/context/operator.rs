@@ -137,6 +137,17 @@ impl Context {
         *self.may_end.lock().unwrap_or_else(PoisonError::into_inner) = true;
     }
 
+    /// Whether the operator was started and has ended by itself.
+    ///
+    /// # Errors
+    /// When its process cannot be asked.
+    pub async fn operator_has_ended(&self) -> Result<bool> {
+        match self.operator.lock().await.as_mut() {
+            Some(process) => Ok(process.try_wait()?.is_some()),
+            None => Ok(false),
+        }
+    }
+
     /// Waits until the operator ends by itself, and says how.
     ///
     /// # Errors
