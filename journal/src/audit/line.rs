@@ -1,16 +1,18 @@
 //! One line of the audit file.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::chain::{self, Hash};
 use crate::codec;
-use crate::event::Event;
-use crate::record::{Envelope, Record};
+use crate::event::{Event, OperationId};
+use crate::record::{Envelope, Record, StreamId};
 use crate::store::ledger::Entry;
 
 /// Why a line is not what was written.
@@ -51,8 +53,8 @@ impl LineError {
     }
 }
 
-/// The fields of a line, in the order in which they are written.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The fields of a line as it is read.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 struct Line {
     seq: u64,
     time: String,
@@ -64,7 +66,7 @@ struct Line {
     #[serde(rename = "type")]
     type_name: String,
     event: Value,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default)]
     blobs: BTreeMap<String, String>,
     journal: String,
     prev: String,
@@ -169,8 +171,9 @@ pub(crate) fn as_written(text: &[u8]) -> Option<Entry> {
     let hash = chain::hash(&envelope.previous, &bytes);
     let record = Record { envelope, event, hash };
     let entry = Entry { record, bytes, blobs: BTreeMap::new() };
-    let written = render(&entry).ok()?;
-    (written.strip_suffix(b"\n") == Some(text)).then_some(entry)
+    // There is one text for the same bytes, so the rest of the line is compared without it.
+    let written = serde_json::to_vec(&Written::of(&entry, "")).ok()?;
+    (written.strip_suffix(b"\"}")? == rest.get(..start)?).then_some(entry)
 }
 
 /// The record of a line, without its line end.
@@ -189,10 +192,81 @@ pub(crate) fn read(text: &[u8]) -> Result<Entry, LineError> {
 /// # Errors
 /// When the event has no JSON form, which no event of this crate lacks.
 pub(crate) fn render(entry: &Entry) -> Result<Vec<u8>, codec::Error> {
-    let mut text = serde_json::to_vec(&line_of(entry))
+    let bytes = STANDARD.encode(&entry.bytes);
+    let mut text = Vec::with_capacity(1024);
+    serde_json::to_writer(&mut text, &Written::of(entry, &bytes))
         .map_err(|error| codec::Error::Unencodable { part: "line", reason: error.to_string() })?;
     text.push(b'\n');
     Ok(text)
+}
+
+/// The fields of a line, in the order in which they are written.
+#[derive(Serialize)]
+struct Written<'a> {
+    seq: u64,
+    time: String,
+    epoch: u64,
+    #[serde(serialize_with = "shown")]
+    stream: StreamId,
+    stream_seq: u64,
+    rest: u32,
+    #[serde(serialize_with = "shown_if_some")]
+    operation: Option<OperationId>,
+    #[serde(rename = "type")]
+    type_name: &'a str,
+    event: Value,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    blobs: &'a BTreeMap<String, String>,
+    #[serde(serialize_with = "shown")]
+    journal: Uuid,
+    #[serde(serialize_with = "hex")]
+    prev: &'a Hash,
+    #[serde(serialize_with = "hex")]
+    hash: &'a Hash,
+    crc: u32,
+    bytes: &'a str,
+}
+
+impl<'a> Written<'a> {
+    fn of(entry: &'a Entry, bytes: &'a str) -> Self {
+        let Record { envelope, event, hash } = &entry.record;
+        let Envelope { seq, epoch, stream, stream_seq, rest, operation, .. } = envelope;
+        Self {
+            seq: seq.0,
+            time: time_text(envelope.time_us),
+            epoch: epoch.0,
+            stream: *stream,
+            stream_seq: *stream_seq,
+            rest: *rest,
+            operation: *operation,
+            type_name: &envelope.type_name,
+            event: readable_event(event),
+            blobs: &entry.blobs,
+            journal: envelope.journal_id,
+            prev: &envelope.previous,
+            hash,
+            crc: chain::checksum(&entry.bytes, hash),
+            bytes,
+        }
+    }
+}
+
+fn shown<S: Serializer>(value: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+fn shown_if_some<S: Serializer>(
+    value: &Option<impl Display>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => serializer.collect_str(value),
+        None => serializer.serialize_none(),
+    }
+}
+
+fn hex<S: Serializer>(hash: &Hash, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&blake3::Hash::from_bytes(*hash).to_hex())
 }
 
 fn line_of(entry: &Entry) -> Line {

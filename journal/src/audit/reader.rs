@@ -66,6 +66,9 @@ impl Segment {
 /// How a file in gzip begins.
 pub(super) const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
+/// What is taken for a line before it is read: most are not longer.
+const LINE_BYTES: usize = 1024;
+
 /// An open segment.
 #[derive(Debug)]
 enum LineReader {
@@ -220,7 +223,7 @@ impl Lines {
                     self.file.insert(file)
                 }
             };
-            let mut text = Vec::new();
+            let mut text = Vec::with_capacity(LINE_BYTES);
             let read = file.read_line(&mut text)?;
             if read == 0 {
                 self.file = None;

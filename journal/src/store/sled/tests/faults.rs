@@ -22,7 +22,7 @@ struct Work {
     run: fn(&Path, &mut Acks) -> Result<(), String>,
 }
 
-const WORKS: [Work; 6] = [
+const WORKS: [Work; 7] = [
     Work {
         name: "open and append",
         prepare: |_| {},
@@ -48,6 +48,11 @@ const WORKS: [Work; 6] = [
         prepare: bad_audit,
         run: |dir, acks| appends(dir, SEGMENT_MAX, acks),
     },
+    Work {
+        name: "open from a checkpoint",
+        prepare: checkpointed,
+        run: |dir, acks| appends(dir, 2000, acks),
+    },
     Work { name: "compact", prepare: |dir| drop(filled(dir)), run: compacts },
 ];
 
@@ -55,6 +60,18 @@ fn torn(dir: &Path) {
     filled(dir);
     let whole = std::fs::read(audit_path(dir)).unwrap();
     std::fs::write(audit_path(dir), [&whole[..], b"{\"seq\":10,\"ti"].concat()).unwrap();
+}
+
+/// A journal with sealed segments, and a checkpoint before its last one.
+fn checkpointed(dir: &Path) {
+    filled(dir);
+    let options = OpenOptions { segment_max: 2000, ..options(dir) };
+    for number in 80..83 {
+        let (store, _) = open(&options).unwrap();
+        store.append(append_to(cache(number), 0, None, vec![cache_opened("more")])).unwrap();
+    }
+    drop(open(&options).unwrap());
+    assert!(!crate::audit::checkpoints(&dir.join("journal")).unwrap().is_empty());
 }
 
 fn bad_sled(dir: &Path) {
@@ -257,6 +274,11 @@ fn no_failed_io_of_rebuilding_sled_loses_a_record() {
 #[test]
 fn no_failed_io_of_mending_the_audit_file_loses_a_record() {
     every_failure_of("mend the audit file");
+}
+
+#[test]
+fn no_failed_io_of_an_open_from_a_checkpoint_loses_a_record() {
+    every_failure_of("open from a checkpoint");
 }
 
 #[test]
