@@ -43,8 +43,11 @@ impl Numbers {
     }
 }
 
+/// Segments so small that they are sealed, and checkpoints made, all the time.
+const SEGMENT_MAX: u64 = 192 << 10;
+
 fn options(dir: &Path) -> OpenOptions {
-    OpenOptions::new(dir.to_owned(), JOURNAL)
+    OpenOptions { segment_max: SEGMENT_MAX, ..OpenOptions::new(dir.to_owned(), JOURNAL) }
 }
 
 /// Not a test of its own: the process that is killed.
@@ -197,7 +200,7 @@ fn kill_a_hundred_times(numbers: &mut Numbers) -> (usize, usize) {
     let dir = tempfile::tempdir().unwrap();
     let journal = dir.path().join("journal");
     let mut acks = BTreeMap::new();
-    let mut unacknowledged = 0;
+    let (mut unacknowledged, mut from_checkpoints) = (0, 0);
     for kill in 0..KILLS {
         let (mut child, mut stdout) = start_child(&journal);
         // Now and then it is killed while it opens and heals; else while it appends.
@@ -214,6 +217,8 @@ fn kill_a_hundred_times(numbers: &mut Numbers) -> (usize, usize) {
         child.wait().unwrap();
         let (store, report) = open(&options(&journal)).unwrap();
         assert_eq!(report.quarantined, None, "kill {kill}");
+        assert_eq!(report.ignored_checkpoints, [], "kill {kill}");
+        from_checkpoints += usize::from(report.checkpoint > 0);
         let records = store.scan(1).unwrap();
         assert_whole(&records, &acks, kill);
         unacknowledged = records.len() - acks.len();
@@ -222,6 +227,7 @@ fn kill_a_hundred_times(numbers: &mut Numbers) -> (usize, usize) {
         let report = check_dir(&journal, None).unwrap();
         assert_eq!(report.worst(), None, "kill {kill}: {:?}", report.findings);
     }
+    assert!(from_checkpoints > 10, "{from_checkpoints} starts from a checkpoint");
     assert!(acks.len() > 1000, "{} records were acknowledged", acks.len());
     // A record may be there though nobody was told so, but only one append a writer and a kill.
     let most = (WRITERS as u64 + 1) * 2 * KILLS;

@@ -332,11 +332,21 @@ pub(crate) struct Refolding {
 impl Refolding {
     /// Reads the checkpoints of a directory.
     pub(crate) fn begin(dir: &Path) -> io::Result<Self> {
+        let mut files = Vec::new();
+        for (seq, path) in checkpoints(dir)? {
+            match disk::read(&path) {
+                Ok(bytes) => files.push((seq, path, bytes)),
+                // The operator that writes it has made a newer one meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        // Only now: the segments that a checkpoint names are sealed before it is made.
         let found = segments(dir)?;
         let mut refolding = Self::default();
-        for (seq, path) in checkpoints(dir)? {
+        for (seq, path, bytes) in files {
             let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let read = Checkpoint::parse(&disk::read(&path)?).and_then(|checkpoint| {
+            let read = Checkpoint::parse(&bytes).and_then(|checkpoint| {
                 checkpoint.rest(&found)?;
                 Ok(checkpoint)
             });
