@@ -231,7 +231,8 @@ async fn open(dir: &Path, ids: &dyn Ids) -> Result<(Arc<dyn Store>, OpenReport),
 
 fn tell(dir: &Path, report: &OpenReport) {
     let dir = dir.display();
-    info!(%dir, records = report.records, created = report.created, "the journal is open");
+    let OpenReport { records, created, checkpoint, .. } = report;
+    info!(%dir, records, created, checkpoint, "the journal is open");
     if let Some(torn) = &report.torn_tail {
         warn!(?torn, "an append that was never acknowledged was cut from the journal's end");
     }

@@ -1,6 +1,7 @@
 //! `journal stats`: how much there is, and how long things took.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use clap::Args;
 use serde::Serialize;
@@ -10,7 +11,7 @@ use super::describe::end_text;
 use super::output::{duration_text, escape};
 use super::select::Names;
 use super::{CacheName, Error, Format, Output, Source};
-use crate::audit::time_text;
+use crate::audit::{Checkpoint, checkpoints, time_text};
 use crate::event::{Event, OperationId};
 use crate::record::{Record, StreamId};
 use crate::store::ledger::Entry;
@@ -48,6 +49,9 @@ struct Totals {
     first: Option<String>,
     last: Option<String>,
     epochs: u64,
+    /// Where the newest checkpoint stands that can be read, in a directory that has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checkpoint_seq: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -121,7 +125,17 @@ fn totals(source: &Source, entries: &[Entry]) -> Result<Totals, Error> {
         first: entries.first().map(time),
         last: entries.last().map(time),
         epochs: terms.count() as u64,
+        checkpoint_seq: source.dir().and_then(newest_checkpoint),
     })
+}
+
+fn newest_checkpoint(dir: &Path) -> Option<u64> {
+    let readable = |path: &Path| {
+        let bytes = std::fs::read(path).ok()?;
+        Checkpoint::parse(&bytes).ok()
+    };
+    let found = checkpoints(dir).ok()?.into_iter();
+    found.filter_map(|(_, path)| readable(&path)).map(|it| it.snapshot.head.seq).next()
 }
 
 fn types(entries: &[Entry]) -> Vec<Shown> {
@@ -259,6 +273,9 @@ fn totals_lines(totals: &Totals, output: &mut Output<'_>) -> Result<(), Error> {
     output.line(&format!("records   {records} of {record_bytes} bytes"))?;
     output.line(&format!("files     {files} of {file_bytes} bytes"))?;
     output.line(&format!("epochs    {epochs}"))?;
+    if let Some(seq) = totals.checkpoint_seq {
+        output.line(&format!("folded    up to {seq} by the newest checkpoint"))?;
+    }
     if let (Some(first), Some(last)) = (&totals.first, &totals.last) {
         output.line(&format!("time      {first} to {last}"))?;
     }

@@ -6,6 +6,7 @@ use super::*;
 use crate::audit::load;
 use crate::fixtures::histories::history;
 use crate::fixtures::{id, story};
+use crate::store::{OpenOptions, Store as _, open};
 
 #[test]
 fn what_is_explained_is_printed_as_agreed() {
@@ -123,6 +124,23 @@ fn an_export_is_read_like_the_journal_and_imported_to_the_same_bytes() {
         assert_eq!(again.exit, 2);
         assert!(again.stderr.contains("holds something already"), "{}", again.stderr);
     }
+}
+
+#[test]
+fn the_newest_checkpoint_is_among_the_numbers() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = OpenOptions { segment_max: 1, ..OpenOptions::new(dir.path().into(), id(1)) };
+    let (store, _) = open(&options).unwrap();
+    story().into_iter().for_each(|append| drop(store.append(append).unwrap()));
+    drop(store);
+    assert!(run_in(dir.path(), "stats").exit == 0);
+    drop(open(&options).unwrap());
+    let seq = crate::audit::checkpoints(dir.path()).unwrap()[0].0;
+    let ran = run_in(dir.path(), "stats -o table");
+    let told = format!("folded    up to {seq} by the newest checkpoint");
+    assert!(ran.stdout.contains(&told), "{}", ran.stdout);
+    let ran = run_in(dir.path(), "stats -o json");
+    assert!(ran.stdout.contains(&format!("\"checkpoint_seq\":{seq}")), "{}", ran.stdout);
 }
 
 #[test]
