@@ -46,6 +46,8 @@ pub struct Scenario {
     pub operator: bool,
     /// Longest time that it may take.
     pub longest: Duration,
+    /// Whether each cache gets a grid with entries as soon as it is Ready, without being asked.
+    pub entries: bool,
     body: Body,
 }
 
@@ -71,6 +73,7 @@ impl Scenario {
             ending: Ending::AtRest,
             operator: true,
             longest: LONGEST,
+            entries: true,
             body: Box::new(body),
         }
     }
@@ -91,6 +94,13 @@ impl Scenario {
     #[must_use]
     pub fn without_operator(self) -> Self {
         Self { operator: false, ..self }
+    }
+
+    /// The same, with no grids but those that it makes itself. `_why` says what they would be in the
+    /// way of.
+    #[must_use]
+    pub fn without_entries(self, _why: &'static str) -> Self {
+        Self { entries: false, ..self }
     }
 
     /// The same, with nothing to be asserted at its end.

@@ -125,6 +125,9 @@ async fn run(scenario: &Scenario, stage: Arc<Stage>, number: usize) -> Result {
 }
 
 async fn play(scenario: &Scenario, context: &Context) -> Result {
+    if scenario.entries {
+        context.give_entries();
+    }
     if scenario.operator {
         context.start_operator().await?;
     }

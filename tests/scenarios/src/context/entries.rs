@@ -4,18 +4,21 @@
 //! that the scenario stores itself must still be there at its end, unless it says why the cache
 //! itself loses them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Context, Kind, Seen};
 use crate::Result;
 
 /// How many are put into each grid: one or more in each partition of a grid with the usual three.
 const KEPT: usize = 6;
+
+/// How long a cache may take to make the grid that it is given.
+const GIVEN: Duration = Duration::from_secs(60);
 
 /// How long a member may take until it serves what it holds.
 const SERVED: Duration = Duration::from_secs(10);
@@ -37,6 +40,10 @@ struct Known {
     held: BTreeMap<Place, String>,
     /// Why the cache itself loses what its grids hold.
     lost: Option<&'static str>,
+    /// Whether caches get a grid by themselves.
+    by_default: bool,
+    /// The caches that got theirs.
+    given: BTreeSet<String>,
 }
 
 impl Entries {
@@ -50,6 +57,25 @@ impl Context {
     /// the operator, loses them.
     pub fn entries_are_lost(&self, why: &'static str) {
         self.entries.change(|known| known.lost = Some(why));
+    }
+
+    /// From now on each cache gets a grid with entries as soon as it is Ready.
+    pub(crate) fn give_entries(&self) {
+        self.entries.change(|known| known.by_default = true);
+    }
+
+    /// Gives the cache, which is Ready, a grid with entries if it has none of its own. Whether it did.
+    pub(super) async fn given_entries(&self, cache: &str) -> Result<bool> {
+        let is_due = self.entries.change(|known| {
+            known.by_default && known.lost.is_none() && known.given.insert(cache.to_owned())
+        });
+        if !is_due || !self.list(Kind::Grid).await?.is_empty() {
+            return Ok(false);
+        }
+        let grid = format!("kept-{cache}");
+        self.create_grid(&grid, json!({"cacheRef": {"name": cache}})).await?;
+        self.grid_online(&grid, GIVEN).await?;
+        Ok(true)
     }
 
     /// An entry was stored, and must be there at the end.
@@ -159,8 +185,6 @@ fn is_placed(object: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

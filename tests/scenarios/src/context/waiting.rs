@@ -98,12 +98,16 @@ impl Context {
 
     /// Waits until a cache is Ready with `size` members for its present generation, and checks that
     /// the members' own views agree then. What the others know lags behind the primary by a moment.
+    /// The first time, the cache gets a grid with entries, unless the scenario has its own.
     ///
     /// # Errors
     /// When it takes longer than `limit`, or when Ready is told although members disagree.
     pub async fn ready(&self, name: &str, size: u32, limit: Duration) -> Result {
         let what = format!("Ready with {size} members");
         self.wait_for(Kind::Cache, name, &what, limit, |cache| is_ready(cache, size)).await?;
+        if self.given_entries(name).await? {
+            self.wait_for(Kind::Cache, name, &what, limit, |cache| is_ready(cache, size)).await?;
+        }
         let agree = self.wait_views(name, size, LAG).await;
         agree.map_err(|error| error.context("Ready was told too early"))
     }

@@ -166,6 +166,7 @@ async fn address_never_told(c: &Context) -> Result {
 async fn two_pods(c: &Context) -> Result {
     c.create("c", 3).await?;
     c.ready("c", 3, 3 * MINUTE).await?;
+    c.entries_are_lost("both members that a partition and its only replica are in may have ended");
     let since = Timestamp::now();
     c.delete(Kind::Pod, "c-1").await?;
     c.delete(Kind::Pod, "c-2").await?;
@@ -178,6 +179,7 @@ async fn two_pods(c: &Context) -> Result {
 async fn all_pods(c: &Context) -> Result {
     c.create("c", 2).await?;
     c.ready("c", 2, 2 * MINUTE).await?;
+    c.entries_are_lost("all members ended, and entries live in their memory");
     let since = Timestamp::now();
     c.delete(Kind::Pod, "c-0").await?;
     c.delete(Kind::Pod, "c-1").await?;

@@ -317,6 +317,7 @@ async fn made_again(c: &Context, pod: &str, former: &Value) -> Result {
 async fn set_deleted(c: &Context) -> Result {
     c.create("c", 2).await?;
     c.ready("c", 2, 2 * MINUTE).await?;
+    c.entries_are_lost("its pods go with it, and entries live in their memory");
     let former = c.get(Kind::StatefulSet, "c").await?;
     let pod = c.get(Kind::Pod, "c-0").await?;
     c.delete(Kind::StatefulSet, "c").await?;

@@ -37,10 +37,13 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             Box::pin(failed_join_killed(c, fault.clone(), kill))
         }));
     }
-    all.push(Scenario::new("repairs::a_reset_survives_a_kill", |c| Box::pin(reset_killed(c))));
-    all.push(Scenario::new("repairs::a_half_joined_member_is_reset_and_joins_afresh", |c| {
+    let kept = "a member that may hold entries is not wiped before it was restarted";
+    let killed = Scenario::new("repairs::a_reset_survives_a_kill", |c| Box::pin(reset_killed(c)));
+    all.push(killed.without_entries(kept));
+    let whole = Scenario::new("repairs::a_half_joined_member_is_reset_and_joins_afresh", |c| {
         Box::pin(reset(c))
-    }));
+    });
+    all.push(whole.without_entries(kept));
     all.push(Scenario::new("repairs::a_half_joined_member_is_left_alone_when_told_so", |c| {
         Box::pin(reset_forbidden(c))
     }));
