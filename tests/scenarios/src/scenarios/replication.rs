@@ -26,7 +26,8 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     use Moment::{Over, Running, Unanswered, Unsent};
     let mut all = vec![
         Scenario::new("replication::is_set_up_from_two_members_on", |c| Box::pin(set_up(c))),
-        Scenario::new("replication::off_sets_up_nothing", |c| Box::pin(off(c))),
+        Scenario::new("replication::off_sets_up_nothing", |c| Box::pin(off(c)))
+            .without_entries("it makes its grid when a set-up would have begun"),
         Scenario::new("replication::a_set_up_that_hangs_is_cancelled_and_run_again", |c| {
             Box::pin(hangs(c))
         }),
@@ -35,7 +36,8 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         }),
         Scenario::new("replication::a_lost_primary_is_replaced_and_returns_as_the_replica", |c| {
             Box::pin(replaced(c))
-        }),
+        })
+        .without_entries("it counts its own grid"),
         Scenario::new("replication::a_primary_on_a_stopped_node_is_replaced", |c| {
             Box::pin(node_stopped(c))
         }),
@@ -64,6 +66,21 @@ async fn create(c: &Context, size: u32, grace: u32) -> Result {
     let replication = json!({"replication": {"primaryGraceSeconds": grace}});
     c.create_with("c", size, replication).await?;
     c.ready("c", size, 3 * MINUTE).await
+}
+
+/// Changes the grace. It is short only while the primary really is lost: with a short one from the
+/// start, a member that is slow on a loaded machine is replaced before anything happened to it.
+async fn grace(c: &Context, seconds: u32) -> Result {
+    let change = json!({"spec": {"replication": {"primaryGraceSeconds": seconds}}});
+    c.patch(Kind::Cache, "c", change).await.map(drop)
+}
+
+/// Waits until the member was promoted in the place of the primary that was lost just now.
+async fn replaced_by(c: &Context, member: &str) -> Result {
+    grace(c, SHORT).await?;
+    let promoted = promoted(c, member).await;
+    grace(c, LONG).await?;
+    promoted
 }
 
 /// Waits until every member's own view has this primary and this replica, and the status too.
@@ -193,23 +210,24 @@ async fn back_in_time(c: &Context) -> Result {
     Ok(())
 }
 
-/// The primary's container cannot run for a while: longer than its grace.
+/// The primary's container cannot run for a while: longer than its grace. Of two members, so that no
+/// other one can be made the replica before it is back.
 async fn replaced(c: &Context) -> Result {
-    create(c, 3, SHORT).await?;
-    roles(c, 3, "c-0", "c-1").await?;
+    create(c, 2, LONG).await?;
+    roles(c, 2, "c-0", "c-1").await?;
     c.create_grid("g", json!({})).await?;
     c.grid_online("g", MINUTE).await?;
-    c.store("c-2", "g", "key", "value").await?;
+    c.store("c-1", "g", "key", "value").await?;
     one_primary(c, async {
         c.fault("c-0", json!({"fault": "crash"})).await?;
-        promoted(c, "c-1").await?;
+        replaced_by(c, "c-1").await?;
         c.clear_faults("c-0").await?;
-        c.ready("c", 3, CHANGE).await?;
-        roles(c, 3, "c-1", "c-0").await
+        c.ready("c", 2, CHANGE).await?;
+        roles(c, 2, "c-1", "c-0").await
     })
     .await?;
     ensure!(c.count("promotion_started", "")? == 1, "more than one promotion");
-    ensure!(c.count("join_started", "")? == 2, "a member was joined again");
+    ensure!(c.count("join_started", "")? == 1, "a member was joined again");
     let grids = c.ask("c-1", "/grid").await?;
     ensure!(grids.as_array().is_some_and(|grids| grids.len() == 1), "the grid is gone: {grids}");
     c.grid_online("g", MINUTE).await
@@ -233,14 +251,14 @@ async fn node_stopped(c: &Context) -> Result {
             ]}]
         }}},
     });
-    let replication = json!({"primaryGraceSeconds": SHORT});
+    let replication = json!({"primaryGraceSeconds": LONG});
     c.create_with("c", 2, json!({"pod": pod, "replication": replication})).await?;
     c.ready("c", 2, 2 * MINUTE).await?;
     roles(c, 2, "c-0", "c-1").await?;
     let object = c.get(Kind::Pod, "c-0").await?;
     let node = object["spec"]["nodeName"].as_str().context("c-0 has no Node")?.to_owned();
     set_node(c, &node, false).await?;
-    let switched = promoted(c, "c-1").await;
+    let switched = replaced_by(c, "c-1").await;
     let evicted = c
         .wait_for(Kind::Pod, "c-0", "being evicted", MINUTE, |pod| {
             !pod["metadata"]["deletionTimestamp"].is_null()
@@ -254,13 +272,13 @@ async fn node_stopped(c: &Context) -> Result {
 }
 
 async fn volume_lost(c: &Context) -> Result {
-    create(c, 3, SHORT).await?;
+    create(c, 3, LONG).await?;
     roles(c, 3, "c-0", "c-1").await?;
     one_primary(c, async {
         // It must not be back, empty, before it is replaced.
         c.fault("c-0", json!({"fault": "crash"})).await?;
         lose_volume(c, "c-0").await?;
-        promoted(c, "c-1").await
+        replaced_by(c, "c-1").await
     })
     .await?;
     c.clear_faults("c-0").await?;
@@ -309,10 +327,10 @@ async fn replicate_by_hand(c: &Context, primary: &str, replica: &str) -> Result 
 
 /// The primary is the highest member, because the first one was lost for a while.
 async fn primary_scaled_away(c: &Context) -> Result {
-    create(c, 2, SHORT).await?;
+    create(c, 2, LONG).await?;
     roles(c, 2, "c-0", "c-1").await?;
     c.fault("c-0", json!({"fault": "crash"})).await?;
-    promoted(c, "c-1").await?;
+    replaced_by(c, "c-1").await?;
     c.clear_faults("c-0").await?;
     c.ready("c", 2, CHANGE).await?;
     one_primary(c, async {
@@ -334,20 +352,21 @@ async fn set_up_killed(c: &Context, kill: Kill) -> Result {
 }
 
 async fn promotion_killed(c: &Context, kill: Kill) -> Result {
-    create(c, 3, SHORT).await?;
-    roles(c, 3, "c-0", "c-1").await?;
+    create(c, 2, LONG).await?;
+    roles(c, 2, "c-0", "c-1").await?;
     one_primary(c, async {
         let armed = c.arm("c", kill).await?;
         c.fault("c-0", json!({"fault": "crash"})).await?;
+        grace(c, SHORT).await?;
         armed.strike().await?;
         // The kill may have cleared it; a member's start takes longer than this.
         c.clear_faults("c-0").await?;
         c.fault("c-0", json!({"fault": "crash"})).await?;
         c.start_operator().await?;
-        promoted(c, "c-1").await?;
+        replaced_by(c, "c-1").await?;
         c.clear_faults("c-0").await?;
-        c.ready("c", 3, 2 * CHANGE).await?;
-        roles(c, 3, "c-1", "c-0").await
+        c.ready("c", 2, 2 * CHANGE).await?;
+        roles(c, 2, "c-1", "c-0").await
     })
     .await?;
     ensure!(c.count("promoted", "c-1")? == 1, "c-1 was promoted more than once");
