@@ -5,6 +5,7 @@
 //! running as planned and one that a crash left in doubt: there is no second path for recovery.
 
 pub mod capacity;
+mod decided;
 pub mod deletion;
 pub mod disjoin;
 pub mod grids;
@@ -195,8 +196,8 @@ impl Decision {
 }
 
 /// Decides. The order matters: first what the journal should know of the members, because nothing
-/// that an unrecorded process says counts as a view; then a step in doubt is settled before
-/// anything new, unless the primary is lost, without which nothing settles; then deletion; then
+/// that an unrecorded process says counts as a view; then what a person decided about a parked
+/// operation; then a step in doubt is settled before anything new, unless the primary is lost, without which nothing settles; then deletion; then
 /// membership, then a roll, then replication; grids come last.
 pub fn decide(inputs: Inputs<'_>) -> Decision {
     let Inputs { wanted, state, .. } = inputs;
@@ -211,6 +212,9 @@ pub fn decide(inputs: Inputs<'_>) -> Decision {
     }
     if let Some(events) = news::news(inputs) {
         return Decision::Record(events);
+    }
+    if let Some(decision) = decided::decided(inputs) {
+        return decision;
     }
     if let Some(aside) = state.open_cancel() {
         return steps::settle(inputs, aside);

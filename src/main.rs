@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use xsld_operator::args::{Cli, Command, Crds};
+use xsld_operator::clock::{Clock, SystemClock};
 use xsld_operator::{crd, run, telemetry};
 
 fn main() -> ExitCode {
@@ -15,7 +16,10 @@ fn main() -> ExitCode {
         Command::Crds(args) => finish(print_crds(&args).map_err(|error| (2, error.to_string()))),
         Command::Completions(args) => finish(written(args.run())),
         Command::Man(args) => finish(written(args.run())),
-        Command::Journal(cli) => xsld_journal::cli::main(&cli),
+        Command::Journal(mut cli) => {
+            cli.now_us = Some(SystemClock::new().wall().as_microsecond());
+            xsld_journal::cli::main(&cli)
+        }
     }
 }
 

@@ -3,6 +3,8 @@
 
 #[path = "journal_cli/questions.rs"]
 mod questions;
+#[path = "journal_cli/resolve.rs"]
+mod resolve;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

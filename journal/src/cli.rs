@@ -1,7 +1,8 @@
 //! The commands that inspect a journal: `xsld-operator journal ...`.
 //!
 //! They read the audit file and nothing else: never a live sled, no lock, and no write but of the
-//! new files of `export` and `import` (and `compact`, which needs a stopped operator). So they work while the operator runs, on a stopped one's
+//! new files of `export` and `import` (and `compact` and `resolve`, which need a stopped operator).
+//! So they work while the operator runs, on a stopped one's
 //! directory, on a copy and on an export, and they say first, on stderr, what they read. Data goes
 //! to stdout, everything else to stderr.
 //!
@@ -34,6 +35,7 @@ mod log;
 mod output;
 mod pager;
 mod replay;
+mod resolve;
 mod select;
 mod show;
 mod source;
@@ -43,6 +45,7 @@ mod steps;
 mod why;
 
 use output::Output;
+pub use resolve::Resolve;
 use select::{CacheName, Point};
 use source::Source;
 
@@ -66,6 +69,11 @@ pub struct Cli {
     /// What to look at.
     #[command(subcommand)]
     pub command: Command,
+
+    /// Wall time in microseconds since 1970, told by the program: nothing in here reads a clock.
+    /// Without it nothing can be recorded.
+    #[arg(skip)]
+    pub now_us: Option<i64>,
 }
 
 const EXAMPLES: &str = "\
@@ -171,6 +179,9 @@ Examples:
 Examples:
   xsld-operator journal import incident.jsonl.gz ./journal")]
     Import(export::Import),
+    /// Records what a person decided about a parked operation.
+    #[command(after_help = resolve::HELP)]
+    Resolve(resolve::Resolve),
     /// Makes the copy of the journal that queries are served from anew, as small as its records.
     #[command(after_help = "\
 Only while no operator runs on the directory. The audit file is not touched, and the former copy
@@ -229,6 +240,12 @@ enum Error {
     /// The journal could not be compacted.
     #[error("nothing was compacted: {0}")]
     Compact(Box<OpenError>),
+    /// The journal could not be opened to record something in it.
+    #[error("nothing was recorded: {0}")]
+    Open(String),
+    /// The decision is not one that can be recorded.
+    #[error("nothing was recorded: {0}")]
+    Refused(Box<crate::decision::Refused>),
     /// Nothing fits what was asked for.
     #[error("{0}")]
     NotFound(String),
@@ -306,6 +323,11 @@ fn dispatch(cli: &Cli, output: &mut Output<'_>) -> Result<(), Error> {
         compact.run(cli.journal_dir.as_deref().ok_or(Error::NoDirectory)?, output)?;
         return output.flush();
     }
+    if let Command::Resolve(resolve) = &cli.command {
+        let dir = cli.journal_dir.as_deref().ok_or(Error::NoDirectory)?;
+        resolve.run(dir, cli.now_us, output)?;
+        return output.flush();
+    }
     let source = Source::open(cli.journal_dir.clone().ok_or(Error::NoDirectory)?, output)?;
     match &cli.command {
         Command::Log(log) => log.run(&source, output),
@@ -319,7 +341,7 @@ fn dispatch(cli: &Cli, output: &mut Output<'_>) -> Result<(), Error> {
         Command::Stats(stats) => stats.run(&source, output),
         Command::Export(export) => export.run(&source, output),
         // Carried out above: they read no journal.
-        Command::Import(_) | Command::Compact(_) => Ok(()),
+        Command::Import(_) | Command::Compact(_) | Command::Resolve(_) => Ok(()),
     }?;
     output.flush()
 }

@@ -6,7 +6,7 @@
 //!
 //! Reading order: [`event`] (what may be recorded), [`state`] (what it means: the one transition
 //! table), [`record`] (the envelope), [`codec`] and [`chain`] (its bytes), [`audit`] (the file that
-//! is synced first), [`store`] (the two backends), [`replay`], [`check`], [`cli`].
+//! is synced first), [`store`] (the two backends), [`replay`], [`check`], [`decision`], [`cli`].
 //!
 //! **Architecture Invariants**: this crate knows neither the cluster's API nor the cache's, and no
 //! async runtime. It reads no clock and makes no ids: times and ids come in as values. Replay has
@@ -17,6 +17,7 @@ pub mod chain;
 pub mod check;
 pub mod cli;
 pub mod codec;
+pub mod decision;
 pub mod event;
 mod io;
 pub mod record;

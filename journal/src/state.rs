@@ -179,9 +179,88 @@ pub struct Operation {
     pub records: u32,
     /// Set while it waits for evidence or a person.
     pub parked: Option<Parked>,
+    /// What a person decided about the parked operation, until it goes on or ends. This and what
+    /// follows is left out while there is none, so that the state of a journal in which nobody
+    /// decided is told as it ever was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decided: Option<Decided>,
+    /// How many attempts of each target lay behind when a person last let it go on: they count no
+    /// more against it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub forgiven: BTreeMap<String, u32>,
+    /// Sequence of the record by which a person's decision last let it go on; 0 when none did.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub retried_seq: u64,
+}
+
+/// The form of this signature is serde's.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_zero(seq: &u64) -> bool {
+    *seq == 0
+}
+
+/// What a person decided, as it was recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decided {
+    /// Who, as far as that is known.
+    pub who: String,
+    /// The word of the decision; see [`crate::decision::Choice`].
+    pub decision: String,
+    /// Their reason.
+    pub why: String,
+    /// Sequence of the record.
+    pub seq: u64,
 }
 
 impl Operation {
+    /// An operation of which only the first record is there.
+    fn begun(id: OperationId, kind: OperationKind, goal: &Goal, cause: &Cause, at: Stamp) -> Self {
+        Self {
+            id,
+            kind,
+            goal: goal.clone(),
+            cause: cause.clone(),
+            begun_seq: at.seq,
+            begun_us: at.time_us,
+            step: None,
+            cancel: None,
+            attempts: BTreeMap::new(),
+            last_failure: None,
+            steps_done: 0,
+            records: 1,
+            parked: None,
+            decided: None,
+            forgiven: BTreeMap::new(),
+            retried_seq: 0,
+        }
+    }
+
+    /// Keeps a person's word while it is parked. At any other time there is nothing to decide.
+    fn hear(&mut self, seq: u64, event: &Event) {
+        if let (true, Event::Decided { who, decision, why }) = (self.parked.is_some(), event) {
+            let (who, decision, why) = (who.clone(), decision.clone(), why.clone());
+            self.decided = Some(Decided { who, decision, why, seq });
+        }
+    }
+
+    /// Goes on. Where a person let it, its attempts are counted from nothing again.
+    fn go_on(&mut self, seq: u64) {
+        self.parked = None;
+        if self.decided.take().is_some() {
+            let count = |keys: &Vec<StepKey>| u32::try_from(keys.len()).unwrap_or(u32::MAX);
+            let attempts = self.attempts.iter().map(|(to, keys)| (to.clone(), count(keys)));
+            self.forgiven = attempts.collect();
+            self.retried_seq = seq;
+        }
+    }
+
+    /// How many attempts of a target count against the operation: those since it was begun, or
+    /// since a person last let it go on.
+    pub fn tried(&self, target: &str) -> u32 {
+        let forgiven = self.forgiven.get(target).copied().unwrap_or(0);
+        self.attempts_of(target).saturating_sub(forgiven)
+    }
+
     /// How many attempts of a target were begun in this operation.
     pub fn attempts_of(&self, target: &str) -> u32 {
         self.attempts.get(target).map_or(0, |keys| u32::try_from(keys.len()).unwrap_or(u32::MAX))

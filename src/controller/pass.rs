@@ -163,7 +163,7 @@ impl<'a> Pass<'a> {
         let watch = std::mem::take(&mut self.watch);
         let now = self.context.clock.now();
         self.watch = watch.observe(self.seen.stable(), now, key, task, window);
-        self.watch.note_roll(roll::marker(&self.state));
+        self.note_operation();
         self.watch.note_lost_primary(replication::unseen_primary(&self.seen, &self.state));
         self.watch.note_missed(views::missed_an_answer(&self.seen, &self.state));
         if self.seen.any_task_running() {
@@ -233,7 +233,15 @@ impl<'a> Pass<'a> {
         blobs: Vec<String>,
     ) -> Result<(), Error> {
         self.state = self.context.append(self.subject, operation, events, blobs).await?;
+        self.note_operation();
         Ok(())
+    }
+
+    /// What the watch counts by is in the records: a person who lets an operation go on begins its
+    /// counts anew.
+    fn note_operation(&mut self) {
+        self.watch.note_roll(roll::marker(&self.state));
+        self.watch.note_retried(self.state.operation.as_ref().map_or(0, |open| open.retried_seq));
     }
 
     /// What effects on this cache need.

@@ -278,7 +278,7 @@ pub(super) fn attempt(
     step: Step,
     evidence: String,
 ) -> Decision {
-    let attempts = operation.attempts_of(&step.target());
+    let attempts = operation.tried(&step.target());
     if let Some(failure) = &operation.last_failure
         && (attempts >= GRID_ATTEMPTS_MAX || is_permanent(failure))
     {

@@ -79,7 +79,7 @@ fn is_reached(inputs: Inputs<'_>) -> bool {
 /// Runs a step unless it has had its attempts: then a person is asked. Attempts after the first
 /// wait for a settled world, so that a quick refusal is not repeated in a burst.
 fn run(operation: &Operation, inputs: Inputs<'_>, step: Step, evidence: String) -> Decision {
-    let attempts = operation.attempts_of(&step.target());
+    let attempts = operation.tried(&step.target());
     if let Some(parked) = &operation.parked {
         return Decision::wait(Reason::Parked, parked.message.clone());
     }

@@ -63,7 +63,7 @@ pub(super) fn lost_primary(inputs: Inputs<'_>) -> Option<Decision> {
             },
         });
     };
-    let attempts = operation.attempts_of(&step.target());
+    let attempts = operation.tried(&step.target());
     if attempts >= ATTEMPTS_MAX {
         return None;
     }
@@ -100,8 +100,7 @@ pub fn move_primary_away(inputs: Inputs<'_>, ordinal: Ordinal) -> Option<Decisio
         None if wanted.replicate => set_up(inputs, roles::candidate(seen, state, stays)?)?,
         None => return None,
     };
-    let attempts =
-        state.operation.as_ref().map_or(0, |operation| operation.attempts_of(&step.target()));
+    let attempts = state.operation.as_ref().map_or(0, |operation| operation.tried(&step.target()));
     if seen.any_task_running() {
         let message = "another task runs in the group: the primary is moved after its end";
         return Some(Decision::wait(Reason::ForeignTask, message));
@@ -261,7 +260,7 @@ fn carry_on_set_up(inputs: Inputs<'_>, operation: &Operation) -> Decision {
         let message = "the primary does not answer, so no replica is set up yet";
         return Decision::wait(Reason::GroupUnreachable, message);
     };
-    let attempts = operation.attempts_of(&step.target());
+    let attempts = operation.tried(&step.target());
     if attempts >= ATTEMPTS_MAX {
         return exhausted(&step, attempts);
     }
@@ -297,7 +296,7 @@ fn carry_on_switch(inputs: Inputs<'_>, operation: &Operation) -> Decision {
         },
         former: String::new(),
     };
-    let attempts = operation.attempts_of(&target.target());
+    let attempts = operation.tried(&target.target());
     if attempts >= ATTEMPTS_MAX {
         return exhausted(&target, attempts);
     }

@@ -130,7 +130,9 @@ pub(crate) fn marker(state: &CacheState) -> Option<(u64, usize)> {
     let step = operation.step.as_ref().map(|open| &open.step);
     let open = matches!(step, Some(Step::RollMember { .. }));
     let rolls = operation.kind == OperationKind::ImageRoll;
-    rolls.then(|| (operation.begun_seq, rolls_of(operation).saturating_sub(usize::from(open))))
+    // Once a person let a halted roll go on, the deadline runs anew.
+    let since = operation.begun_seq.max(operation.retried_seq);
+    rolls.then(|| (since, rolls_of(operation).saturating_sub(usize::from(open))))
 }
 
 /// The effect is done when no pod with that UID exists.
@@ -162,7 +164,7 @@ fn commit(template: &Template) -> Step {
 
 /// Runs a step; after it has failed as often as it may, a person is asked.
 fn run(inputs: Inputs<'_>, operation: &Operation, step: Step) -> Decision {
-    let attempts = operation.attempts_of(&step.target());
+    let attempts = operation.tried(&step.target());
     if let Some(failure) = &operation.last_failure {
         if attempts >= ATTEMPTS_MAX {
             return Decision::Record(vec![Event::OperationParked {

@@ -106,7 +106,7 @@ fn proceed(inputs: Inputs<'_>, operation: &Operation) -> Decision {
         from: from.to_owned(),
         to: wanted.storage.clone(),
     };
-    let attempts = operation.attempts_of(&step.target());
+    let attempts = operation.tried(&step.target());
     if attempts >= ATTEMPTS_MAX {
         let reason = format!("{} ended without success {attempts} times", step.describe());
         return end(End::Failed { reason });

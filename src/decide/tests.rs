@@ -560,3 +560,5 @@ fn a_member_whose_certificate_is_not_trusted_is_waited_for_and_told_as_such() {
         assert_eq!(reason(&world.decide()), Some(told));
     }
 }
+
+mod decided;

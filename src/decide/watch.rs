@@ -39,6 +39,8 @@ pub struct Watch {
     roll_since: Moment,
     /// Looks in a row in which a member at rest did not answer.
     missed: u32,
+    /// The record by which a person last let the operation go on.
+    retried: u64,
     /// The attempt that this very process sent last.
     pub sent_here: Option<StepKey>,
 }
@@ -87,6 +89,15 @@ impl Watch {
     pub fn busy(&mut self) {
         self.probes = 0;
         self.counted_at = self.now;
+    }
+
+    /// Takes note of the record by which a person last let the operation go on: probes are counted
+    /// from nothing after a new one.
+    pub fn note_retried(&mut self, retried: u64) {
+        if self.retried != retried {
+            self.retried = retried;
+            self.busy();
+        }
     }
 
     /// How long every observation has been equal to the last one.

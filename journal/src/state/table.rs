@@ -1,7 +1,5 @@
 //! The transition table of a cache's stream: which event each state takes, and what it becomes.
 
-use std::collections::BTreeMap;
-
 use super::{
     CacheState, Committed, EndedOperation, Grid, IllegalTransition, JoinHistory, Leaving, Member,
     OpenStep, Operation, Parked, Progress, Promoted, RECENT_OPERATIONS_MAX, Rolled, Stamp,
@@ -78,7 +76,9 @@ impl CacheState {
             | Event::TrustPinned { .. }
             | Event::GridAdopted { .. }
             | Event::TemplateAdopted { .. } => self.note(stamp, event),
-            Event::Decided { .. } => self.operation_mut(stamp, event).map(|_| ()),
+            Event::Decided { .. } => {
+                self.operation_mut(stamp, event).map(|open| open.hear(stamp.seq, event))
+            }
             Event::CacheClosed { .. } => {
                 refuse_if(self.operation.is_some(), event, "an operation is open")?;
                 self.closed = true;
@@ -283,7 +283,7 @@ impl CacheState {
     fn resume(&mut self, stamp: Stamp, event: &Event) -> Result<(), IllegalTransition> {
         let operation = self.operation_mut(stamp, event)?;
         refuse_if(operation.parked.is_none(), event, "the operation is not parked")?;
-        operation.parked = None;
+        operation.go_on(stamp.seq);
         Ok(())
     }
 
@@ -299,21 +299,7 @@ impl CacheState {
         let Some(id) = stamp.operation else {
             return Err(illegal(event, "the record names no operation"));
         };
-        self.operation = Some(Operation {
-            id,
-            kind,
-            goal: goal.clone(),
-            cause: cause.clone(),
-            begun_seq: stamp.seq,
-            begun_us: stamp.time_us,
-            step: None,
-            cancel: None,
-            attempts: BTreeMap::new(),
-            last_failure: None,
-            steps_done: 0,
-            records: 1,
-            parked: None,
-        });
+        self.operation = Some(Operation::begun(id, kind, goal, cause, stamp));
         Ok(())
     }
 
