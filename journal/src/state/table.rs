@@ -76,9 +76,7 @@ impl CacheState {
             | Event::TrustPinned { .. }
             | Event::GridAdopted { .. }
             | Event::TemplateAdopted { .. } => self.note(stamp, event),
-            Event::Decided { .. } => {
-                self.operation_mut(stamp, event).map(|open| open.hear(stamp.seq, event))
-            }
+            Event::Decided { .. } => self.hear(stamp, event),
             Event::CacheClosed { .. } => {
                 refuse_if(self.operation.is_some(), event, "an operation is open")?;
                 self.closed = true;
@@ -277,6 +275,11 @@ impl CacheState {
         refuse_if(operation.parked.is_some(), event, "the operation is parked already")?;
         let (reason, message) = (reason.to_owned(), message.to_owned());
         operation.parked = Some(Parked { reason, message, seq: stamp.seq });
+        Ok(())
+    }
+
+    fn hear(&mut self, stamp: Stamp, event: &Event) -> Result<(), IllegalTransition> {
+        self.operation_mut(stamp, event)?.hear(stamp.seq, event);
         Ok(())
     }
 

@@ -5,6 +5,7 @@ mod bootstrap;
 mod budget;
 mod claims;
 mod credentials;
+mod decisions;
 mod failures;
 mod faults;
 mod fencing;
@@ -47,6 +48,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(losses::scenarios());
     all.extend(starts::scenarios());
     all.extend(fencing::scenarios());
+    all.extend(decisions::scenarios());
     all.extend(with_their_own(grids::scenarios()));
     all.extend(with_their_own(templates::scenarios()));
     all.extend(with_their_own(profile::scenarios()));
