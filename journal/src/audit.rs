@@ -25,7 +25,7 @@ pub(crate) use ballast::BALLAST_BYTES;
 pub(crate) use ballast::release_in as release_ballast;
 pub use checkpoint::{Checkpoint, FOLD_VERSION, Ignored, Sealed, checkpoints};
 pub(crate) use checkpoint::{Covered, Refolding};
-pub use export::{ExportError, Header, export_segments, read_header, write_header};
+pub use export::{ExportError, Header, export_segments, read_header, stream_export, write_header};
 pub(crate) use line::render;
 pub use line::{LineError, StoredLine, readable_event, time_text};
 pub use load::{LoadError, Loaded, TornTail, load, load_after};

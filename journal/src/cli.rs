@@ -53,6 +53,18 @@ use source::Source;
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Cli {
+    /// Which one, and how it is printed.
+    #[command(flatten)]
+    pub options: Options,
+
+    /// What to look at.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Which journal, and how it is printed.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Options {
     /// The journal: the directory of a running operator's, of a stopped one's or of a copy, or the
     /// file of an export.
     #[arg(long, global = true, value_name = "DIR|FILE", env = "XSLD_OPERATOR_JOURNAL_DIR")]
@@ -66,14 +78,14 @@ pub struct Cli {
     #[arg(short, long, global = true, value_enum, value_name = "FORMAT", default_value_t)]
     pub output: Format,
 
-    /// What to look at.
-    #[command(subcommand)]
-    pub command: Command,
-
     /// Wall time in microseconds since 1970, told by the program: nothing in here reads a clock.
     /// Without it nothing can be recorded.
     #[arg(skip)]
     pub now_us: Option<i64>,
+
+    /// Told by the program: it appends to the export that is read, so that it can be followed.
+    #[arg(skip)]
+    pub grows: bool,
 }
 
 const EXAMPLES: &str = "\
@@ -205,7 +217,10 @@ Examples:
 #[derive(Debug, thiserror::Error)]
 enum Error {
     /// No directory was named.
-    #[error("which journal? Name its directory with --journal-dir or XSLD_OPERATOR_JOURNAL_DIR")]
+    #[error(
+        "which journal? Name its directory with --journal-dir or XSLD_OPERATOR_JOURNAL_DIR, or a \
+         running operator with --endpoint"
+    )]
     NoDirectory,
     /// The directory could not be read.
     #[error("cannot read the journal in {}: {source}", dir.display())]
@@ -302,7 +317,7 @@ fn run_with(
     stdout: &mut dyn Write,
     stderr: &mut dyn Write,
 ) -> u8 {
-    let mut output = Output::new(stdout, stderr, cli.output, colour, reader_is_gone);
+    let mut output = Output::new(stdout, stderr, cli.options.output, colour, reader_is_gone);
     match dispatch(cli, &mut output) {
         Ok(()) => output.exit_code(),
         // Whoever reads has seen enough.
@@ -320,15 +335,16 @@ fn dispatch(cli: &Cli, output: &mut Output<'_>) -> Result<(), Error> {
         return output.flush();
     }
     if let Command::Compact(compact) = &cli.command {
-        compact.run(cli.journal_dir.as_deref().ok_or(Error::NoDirectory)?, output)?;
+        compact.run(cli.options.journal_dir.as_deref().ok_or(Error::NoDirectory)?, output)?;
         return output.flush();
     }
     if let Command::Resolve(resolve) = &cli.command {
-        let dir = cli.journal_dir.as_deref().ok_or(Error::NoDirectory)?;
-        resolve.run(dir, cli.now_us, output)?;
+        let dir = cli.options.journal_dir.as_deref().ok_or(Error::NoDirectory)?;
+        resolve.run(dir, cli.options.now_us, output)?;
         return output.flush();
     }
-    let source = Source::open(cli.journal_dir.clone().ok_or(Error::NoDirectory)?, output)?;
+    let path = cli.options.journal_dir.clone().ok_or(Error::NoDirectory)?;
+    let source = Source::open(path, cli.options.grows, output)?;
     match &cli.command {
         Command::Log(log) => log.run(&source, output),
         Command::Show(show) => show.run(&source, output),

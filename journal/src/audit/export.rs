@@ -11,7 +11,11 @@ use flate2::bufread::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::reader::{Form, GZIP_MAGIC, Segment};
+use super::line::render;
+use super::reader::{Form, GZIP_MAGIC, Lines, Segment, segments};
+use super::survey::{Assembler, Item};
+use crate::chain;
+use crate::store::Head;
 
 /// Version of the form of an export.
 const VERSION: u32 = 1;
@@ -91,4 +95,46 @@ pub fn export_segments(path: &Path) -> Result<(Vec<Segment>, Header), ExportErro
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
     let (path, first_seq) = (path.to_owned(), header.first_seq);
     Ok((vec![Segment { path, name, first_seq, form: Form::Export }], header))
+}
+
+/// Writes the records of a directory behind one of them, up to a head, as one export, in constant
+/// memory. The journal may be open and grow meanwhile. `after` is 0 for all records.
+///
+/// # Errors
+/// When a record in between cannot be read or is not there, or nothing can be written. What was
+/// written then is shorter than its first line promises.
+pub fn stream_export(
+    dir: &Path,
+    after: u64,
+    head: &Head,
+    to: &mut dyn Write,
+) -> io::Result<Header> {
+    let mut found = segments(dir)?;
+    // Those before the one that the first wanted record stands in are passed over.
+    let passed = found.iter().skip(1).take_while(|next| next.first_seq <= after + 1).count();
+    found.drain(..passed);
+    let first_seq = found.first().map_or(1, |first| first.first_seq).max(after + 1);
+    let records = (head.seq + 1).saturating_sub(first_seq);
+    let end = (head.seq, chain::to_hex(&head.hash));
+    let header = Header::new(head.journal_id, records, first_seq, end);
+    write_header(to, &header)?;
+    let (mut assembler, mut last) = (Assembler::default(), first_seq - 1);
+    let mut lines = Lines::new(found);
+    while last < head.seq {
+        let missing = || io::Error::other(format!("record {} is not there", last + 1));
+        for item in assembler.push(lines.next().ok_or_else(missing)??) {
+            let entry = match item {
+                Item::Record(found) => found.entry,
+                Item::Unreadable(found) => {
+                    return Err(io::Error::other(format!("{}: {}", found.position, found.error)));
+                }
+            };
+            let seq = entry.record.seq();
+            if (first_seq..=head.seq).contains(&seq) {
+                to.write_all(&render(&entry).map_err(io::Error::other)?)?;
+                last = seq;
+            }
+        }
+    }
+    Ok(header)
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
 
+use super::export::export_segments;
 use super::{SEALED_SUFFIX, SEGMENT_PREFIX, SEGMENT_SUFFIX};
 use crate::io as disk;
 
@@ -258,16 +259,24 @@ impl Iterator for Lines {
 /// Reads whole lines as they are appended, across segments, while another process writes.
 #[derive(Debug)]
 pub struct Follower {
-    dir: PathBuf,
+    /// A directory, or the file of an export that grows.
+    path: PathBuf,
     segment: Option<Segment>,
     line: u64,
     offset: u64,
 }
 
 impl Follower {
-    /// Begins at the first line of the directory's first segment.
-    pub fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_owned(), segment: None, line: 0, offset: 0 }
+    /// Begins at the first record of a directory, or of an export that somebody appends to.
+    pub fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), segment: None, line: 0, offset: 0 }
+    }
+
+    fn segments(&self) -> io::Result<Vec<Segment>> {
+        if !self.path.is_file() {
+            return segments(&self.path);
+        }
+        export_segments(&self.path).map(|(found, _)| found).map_err(io::Error::other)
     }
 
     /// The whole lines that were appended since the last call. A half-written one is left for the
@@ -278,7 +287,7 @@ impl Follower {
     pub fn read_new(&mut self) -> io::Result<Vec<RawLine>> {
         let mut lines = Vec::new();
         loop {
-            let all = segments(&self.dir)?;
+            let all = self.segments()?;
             let next = |after: u64| all.iter().find(|segment| segment.first_seq > after).cloned();
             let again =
                 |old: &Segment| all.iter().find(|segment| segment.first_seq == old.first_seq);
@@ -306,7 +315,8 @@ impl Follower {
         in_last_segment: bool,
         lines: &mut Vec<RawLine>,
     ) -> io::Result<()> {
-        let (mut file, _) = segment.open()?;
+        let (mut file, before) = segment.open()?;
+        self.offset = self.offset.max(before);
         file.skip(self.offset)?;
         loop {
             let mut text = Vec::new();
@@ -315,8 +325,8 @@ impl Follower {
                 return Ok(());
             }
             self.line += 1;
-            let position =
-                Position { segment: segment.name.clone(), line: self.line, offset: self.offset };
+            let line = self.line + u64::from(before > 0);
+            let position = Position { segment: segment.name.clone(), line, offset: self.offset };
             self.offset += read as u64;
             lines.push(RawLine {
                 position,

@@ -1,7 +1,9 @@
+use std::io::Write as _;
 use std::path::Path;
 
 use super::*;
 use crate::fixtures::{entries_of, id, story, write_audit};
+use crate::store::Head;
 use crate::store::ledger::Entry;
 
 fn lines_of(entries: &[Entry]) -> Vec<u8> {
@@ -171,6 +173,75 @@ fn a_follower_goes_on_into_the_next_segment() {
     let last = follower.read_new().unwrap();
     assert_eq!(last[0].position.line, entries.len() as u64 - 9);
     assert_eq!(StoredLine::parse(&last[0].text).unwrap().seq, entries.len() as u64);
+}
+
+/// What `stream_export` writes of a directory, as an export's file.
+fn streamed(dir: &Path, after: u64, entries: &[Entry], last: u64) -> tempfile::NamedTempFile {
+    let record = &entries[usize::try_from(last).unwrap() - 1].record;
+    let head =
+        Head { journal_id: id(1), epoch: record.envelope.epoch, seq: last, hash: record.hash };
+    let mut bytes = Vec::new();
+    let header = stream_export(dir, after, &head, &mut bytes).unwrap();
+    assert_eq!((header.first_seq, header.last_seq), (after + 1, last));
+    assert_eq!(header.records, last - after);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), bytes).unwrap();
+    file
+}
+
+#[test]
+fn an_export_is_streamed_from_any_record_to_any_later_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let entries = entries_of(&story());
+    write_audit(dir.path(), &entries[..9]);
+    std::fs::write(dir.path().join(segment_name(10)), lines_of(&entries[9..])).unwrap();
+    let count = entries.len() as u64;
+    for (after, last) in [(0, count), (0, 9), (8, 10), (9, count), (count, count), (3, 4)] {
+        let file = streamed(dir.path(), after, &entries, last);
+        let (found, _) = export_segments(file.path()).unwrap();
+        let lines: Vec<_> = Lines::new(found).map(|line| line.unwrap().text).collect();
+        let (from, to) = (usize::try_from(after).unwrap(), usize::try_from(last).unwrap());
+        let wanted: Vec<_> = entries[from..to]
+            .iter()
+            .map(|entry| render(entry).unwrap().trim_ascii_end().to_vec())
+            .collect();
+        assert_eq!(lines, wanted, "after {after} up to {last}");
+    }
+}
+
+#[test]
+fn an_export_of_records_that_are_not_there_breaks_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let entries = entries_of(&story());
+    write_audit(dir.path(), &entries[..9]);
+    let last = &entries[9].record;
+    let head =
+        Head { journal_id: id(1), epoch: last.envelope.epoch, seq: last.seq(), hash: last.hash };
+    let mut bytes = Vec::new();
+    let error = stream_export(dir.path(), 0, &head, &mut bytes).unwrap_err();
+    assert_eq!(error.to_string(), "record 10 is not there");
+    // Its first line promised more than follows.
+    assert_eq!(bytes.split(|byte| *byte == b'\n').count(), 1 + 9 + 1);
+}
+
+#[test]
+fn a_follower_goes_on_in_an_export_that_grows() {
+    let dir = tempfile::tempdir().unwrap();
+    let entries = entries_of(&story());
+    write_audit(dir.path(), &entries);
+    let file = streamed(dir.path(), 0, &entries, 5);
+    let mut follower = Follower::new(file.path());
+    let read = follower.read_new().unwrap();
+    assert_eq!((read.len(), read[0].position.line), (5, 2));
+    let line = render(&entries[5]).unwrap();
+    let mut growing = std::fs::File::options().append(true).open(file.path()).unwrap();
+    let (one, two) = line.split_at(line.len() / 2);
+    growing.write_all(one).unwrap();
+    assert!(follower.read_new().unwrap().is_empty());
+    growing.write_all(two).unwrap();
+    let read = follower.read_new().unwrap();
+    assert_eq!(StoredLine::parse(&read[0].text).unwrap().seq, 6);
+    assert_eq!((read.len(), read[0].position.line), (1, 7));
 }
 
 #[test]

@@ -84,7 +84,7 @@ fn header_of(entries: &[Entry]) -> Option<Header> {
 impl Import {
     /// Writes nothing unless the export is whole.
     pub(super) fn run(&self, output: &mut Output<'_>) -> Result<(), Error> {
-        let source = Source::open(self.file.clone(), output)?;
+        let source = Source::open(self.file.clone(), false, output)?;
         let Some(header) = &source.header else { return Err(Error::NotAFile(self.file.clone())) };
         let unreadable = |source| Error::Read { dir: self.file.clone(), source };
         let (segments, _) = export_segments(&self.file)

@@ -77,7 +77,7 @@ fn known_type(text: &str) -> Result<String, String> {
 
 impl Log {
     /// Whether it has no end.
-    pub(super) fn follows(&self) -> bool {
+    pub fn follows(&self) -> bool {
         self.follow
     }
 
@@ -90,10 +90,10 @@ impl Log {
             return source
                 .each(output, |item, output| self.item(item, &mut names, output).map(|_| ()));
         }
-        let Some(dir) = source.dir() else {
+        if !source.grows {
             return Err(Error::NotFound("an export does not grow: it cannot be followed".into()));
-        };
-        let mut follower = Follower::new(dir);
+        }
+        let mut follower = Follower::new(&source.path);
         let mut order = Order::default();
         let mut assembler = Assembler::default();
         loop {

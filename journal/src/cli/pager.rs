@@ -12,7 +12,7 @@ use super::{Cli, Command as Wanted, Format};
 /// screen.
 pub(super) fn start(cli: &Cli) -> Option<Child> {
     let endless = matches!(&cli.command, Wanted::Log(log) if log.follows());
-    if cli.no_pager || cli.output != Format::Table || endless {
+    if cli.options.no_pager || cli.options.output != Format::Table || endless {
         return None;
     }
     let named = std::env::var_os("PAGER");

@@ -15,13 +15,15 @@ pub(super) struct Source {
     pub(super) path: PathBuf,
     /// Where it is an export: what its first line says.
     pub(super) header: Option<Header>,
+    /// Whether records are appended to it while it is read.
+    pub(super) grows: bool,
 }
 
 impl Source {
     /// Finds out what there is, and tells it.
-    pub(super) fn open(path: PathBuf, output: &mut Output<'_>) -> Result<Self, Error> {
+    pub(super) fn open(path: PathBuf, grows: bool, output: &mut Output<'_>) -> Result<Self, Error> {
         if path.is_file() {
-            return Self::open_export(path, output);
+            return Self::open_export(path, grows, output);
         }
         let found = segments(&path).map_err(|source| Error::Read { dir: path.clone(), source })?;
         if found.is_empty() {
@@ -30,10 +32,10 @@ impl Source {
         let files = if found.len() == 1 { "1 segment" } else { "segments" };
         let count = if found.len() == 1 { String::new() } else { format!("{} ", found.len()) };
         output.tell(&format!("reading the audit file in {} ({count}{files})", path.display()))?;
-        Ok(Self { path, header: None })
+        Ok(Self { path, header: None, grows: true })
     }
 
-    fn open_export(path: PathBuf, output: &mut Output<'_>) -> Result<Self, Error> {
+    fn open_export(path: PathBuf, grows: bool, output: &mut Output<'_>) -> Result<Self, Error> {
         let (_, header) = export_segments(&path)
             .map_err(|source| Error::Export { path: path.clone(), source })?;
         output.tell(&format!(
@@ -43,7 +45,7 @@ impl Source {
             header.last_seq,
             header.journal
         ))?;
-        Ok(Self { path, header: Some(header) })
+        Ok(Self { path, header: Some(header), grows })
     }
 
     /// The directory, where it is one.
