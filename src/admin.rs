@@ -1,4 +1,4 @@
-//! Health and metrics over HTTP.
+//! Health and metrics over HTTP; the journal over HTTPS, in [`journal`].
 //!
 //! `/healthz`: the process runs. `/readyz`: it leads (or waits for its turn), and the journal takes
 //! records. `/metrics`: OpenMetrics.
@@ -14,6 +14,12 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
+
+mod access;
+pub mod client;
+pub mod journal;
+mod reach;
+pub mod tls;
 
 /// What `/readyz` tells.
 #[derive(Clone, Debug, PartialEq, Eq)]

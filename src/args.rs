@@ -26,8 +26,9 @@ pub enum Command {
     Run(Box<Run>),
     /// Prints the custom resource definitions as YAML.
     Crds(Crds),
-    /// Inspects a journal: of a running operator's directory, of a stopped one's, or of a copy.
-    Journal(xsld_journal::cli::Cli),
+    /// Inspects a journal: of a running operator's directory or endpoint, of a stopped one's, or of
+    /// a copy.
+    Journal(Box<Journal>),
     /// Prints the completions of this program for a shell.
     #[command(after_help = "\
 Examples:
@@ -36,6 +37,106 @@ Examples:
     Completions(Completions),
     /// Writes the man pages of this program and of all its commands.
     Man(Man),
+}
+
+/// The program under the name `kubectl-xsld`: kubectl finds it on the PATH as `kubectl xsld`.
+#[derive(Debug, Parser)]
+#[command(
+    name = "kubectl-xsld",
+    bin_name = "kubectl xsld",
+    version,
+    about = "Asks the operator of XSLD caches what was done, when, why and on what evidence",
+    after_help = PLUGIN_EXAMPLES
+)]
+pub struct Plugin {
+    /// Where a running operator is asked.
+    #[command(flatten)]
+    pub endpoint: Endpoint,
+    /// In which cluster.
+    #[command(flatten)]
+    pub cluster: Cluster,
+    /// Which journal, and how it is printed.
+    #[command(flatten)]
+    pub options: xsld_journal::cli::Options,
+    /// What to look at.
+    #[command(subcommand)]
+    pub command: xsld_journal::cli::Command,
+}
+
+const PLUGIN_EXAMPLES: &str = "\
+Examples:
+  What has happened, and what is happening:
+    kubectl xsld log --follow
+  Why a cache is as it is, or what it waits for:
+    kubectl xsld why shop/sessions
+  A decision about a parked operation, under your own name:
+    kubectl xsld resolve 01970f3e --decision retry --expect-head 40 --reason 'the node is back'
+
+The operator is found by the journal's anchor, the ConfigMap xsld-operator-journal in your context's
+namespace or in xsld-operator, and its pod is reached through `kubectl port-forward`. You need the
+right to get that ConfigMap, to create pods/portforward there, and to get xsldcaches/journal where the
+operator works; for `resolve`, to create xsldcaches/decision in the cache's namespace.
+
+Exit codes: 0 whole, 1 findings, 2 error, 3 records are missing, 4 fork, 5 newer format.";
+
+/// Options of `journal`.
+#[derive(Debug, Args)]
+pub struct Journal {
+    /// Where a running operator is asked.
+    #[command(flatten)]
+    pub endpoint: Endpoint,
+    /// In which cluster.
+    #[command(flatten)]
+    pub cluster: Cluster,
+    /// What to look at.
+    #[command(flatten)]
+    pub cli: xsld_journal::cli::Cli,
+}
+
+/// Where a running operator is asked for its journal, and as whom.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "A running operator's endpoint")]
+pub struct Endpoint {
+    /// Read the journal from, and send decisions to, the operator that serves it here; goes before
+    /// --journal-dir. `kubectl port-forward` makes an address of a pod's port.
+    #[arg(
+        id = "endpoint",
+        long = "endpoint",
+        global = true,
+        value_name = "URL",
+        env = "XSLD_OPERATOR_ENDPOINT"
+    )]
+    pub url: Option<String>,
+
+    /// A file with the token to show. Default: the token of the kubeconfig's current user.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+
+    /// Who signed the endpoint's certificate (PEM); it must be for the URL's host.
+    #[arg(long, global = true, value_name = "FILE", conflicts_with = "fingerprint")]
+    pub certificate_authority: Option<PathBuf>,
+
+    /// SHA-256 of the endpoint's certificate: this one and no other, whatever its names. Default:
+    /// what the operator wrote beside the journal's anchor.
+    #[arg(long, global = true, value_name = "HEX")]
+    pub fingerprint: Option<String>,
+}
+
+/// In which cluster the operator is looked for.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "The operator's cluster")]
+pub struct Cluster {
+    /// The kubeconfig's context. Default: the current one.
+    #[arg(long, global = true, value_name = "NAME")]
+    pub context: Option<String>,
+
+    /// The operator's own namespace. Default: the context's, then xsld-operator.
+    #[arg(short, long, global = true, value_name = "NS")]
+    pub namespace: Option<String>,
+
+    /// Go to the pod's own address instead of through `kubectl port-forward`.
+    #[arg(long, global = true)]
+    pub direct: bool,
 }
 
 /// Options of `completions`.
@@ -72,7 +173,8 @@ impl Man {
     /// # Errors
     /// When a page cannot be written.
     pub fn run(&self) -> io::Result<()> {
-        clap_mangen::generate_to(Cli::command(), &self.folder)
+        clap_mangen::generate_to(Cli::command(), &self.folder)?;
+        clap_mangen::generate_to(Plugin::command(), &self.folder)
     }
 }
 
@@ -118,6 +220,30 @@ pub struct Run {
     )]
     pub listen: SocketAddr,
 
+    /// Address for the journal over HTTPS: read by `kubectl xsld journal`, and where people's
+    /// decisions are taken. Without it the journal is not served.
+    #[arg(long, value_name = "ADDR", env = "XSLD_OPERATOR_JOURNAL_LISTEN")]
+    pub journal_listen: Option<SocketAddr>,
+
+    /// Certificate for that address (PEM, the server's first), read once at start. Default: one
+    /// that nobody signed, made at each start; its fingerprint is told in the log.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "XSLD_OPERATOR_JOURNAL_TLS_CERT",
+        requires = "journal_tls_key"
+    )]
+    pub journal_tls_cert: Option<PathBuf>,
+
+    /// Key of that certificate (PEM).
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "XSLD_OPERATOR_JOURNAL_TLS_KEY",
+        requires = "journal_tls_cert"
+    )]
+    pub journal_tls_key: Option<PathBuf>,
+
     /// Form of the log.
     #[arg(long, value_enum, env = "XSLD_OPERATOR_LOG_FORMAT", default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
@@ -130,6 +256,10 @@ pub struct Run {
     /// boot id tells one instance from another.
     #[arg(long, value_name = "UID", env = "POD_UID", hide = true)]
     pub pod_uid: Option<String>,
+
+    /// Name of the pod that the operator runs in, from the downward API.
+    #[arg(long, value_name = "NAME", env = "POD_NAME", hide = true)]
+    pub pod_name: Option<String>,
 
     /// Namespace of the pod that the operator runs in, from the downward API.
     #[arg(long, value_name = "NS", env = "POD_NAMESPACE", hide = true)]
@@ -232,6 +362,7 @@ mod tests {
     #[test]
     fn the_options_are_consistent_and_their_defaults_are_the_documented_times() {
         Cli::command().debug_assert();
+        Plugin::command().debug_assert();
         let cli = Cli::parse_from(["xsld-operator", "run", "--journal-dir", "j"]);
         let Command::Run(run) = cli.command else { panic!("not run") };
         assert_eq!(run.times.times(), Times::default());

@@ -25,6 +25,15 @@ pub struct ErrorLabels {
     pub category: &'static str,
 }
 
+/// Labels of a request to the endpoint that serves the journal.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct EndpointLabels {
+    /// `journal` or `decisions`.
+    pub route: &'static str,
+    /// Status of the answer.
+    pub code: u16,
+}
+
 /// Every metric of the operator.
 #[derive(Debug)]
 pub struct Metrics {
@@ -35,6 +44,8 @@ pub struct Metrics {
     pub passes: Counter<u64, AtomicU64>,
     /// Passes that ended with an error.
     pub errors: Family<ErrorLabels, Counter<u64, AtomicU64>>,
+    /// Requests to the endpoint that serves the journal.
+    pub endpoint_requests: Family<EndpointLabels, Counter<u64, AtomicU64>>,
     /// Records appended by this process.
     pub records: Counter<u64, AtomicU64>,
     /// Sequence of the journal's last record.
@@ -60,6 +71,7 @@ impl Default for Metrics {
             steps: Family::default(),
             passes: Counter::default(),
             errors: Family::default(),
+            endpoint_requests: Family::default(),
             records: Counter::default(),
             journal_sequence: Gauge::default(),
             epoch: Gauge::default(),
@@ -80,6 +92,8 @@ impl Metrics {
         registry.register("steps", "Outcomes of steps", self.steps.clone());
         registry.register("passes", "Passes over caches", self.passes.clone());
         registry.register("errors", "Passes that ended with an error", self.errors.clone());
+        let requests = self.endpoint_requests.clone();
+        registry.register("endpoint_requests", "Requests for the journal over HTTPS", requests);
         registry.register("journal_records", "Records appended", self.records.clone());
         let gauges = [
             ("journal_sequence", "Last sequence of the journal", &self.journal_sequence),

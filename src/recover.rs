@@ -126,6 +126,8 @@ pub struct Start<'a> {
     pub times: &'a Times,
     /// Holder and transitions of the Lease, which is held.
     pub lease: (&'a str, u64),
+    /// Where the journal is served, to be told on the anchor.
+    pub served: Option<anchor::Served>,
 }
 
 /// What a new journal says of the one that it goes on after.
@@ -169,7 +171,7 @@ pub async fn begin_term(
 ) -> Result<Begun, Error> {
     let Start { client, namespace, clock, times, lease: (holder, transitions), .. } = *start;
     let anchors: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
-    let mut keeper = AnchorKeeper::new(anchors, times.request);
+    let mut keeper = AnchorKeeper::new(anchors, times.request, start.served.clone());
     let (verdict, anchor, namespace_uid) = judged(start, store, &mut keeper).await?;
     let head = store.head();
     info!(?verdict, seq = head.seq, "judged the journal against its anchor");

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::OptionFuture;
 use kube::{Api, Client};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
@@ -12,6 +13,7 @@ use tracing::{error, info, warn};
 use xsld_journal::store::Store;
 use xsld_journal::store::sled::{self, Healed, OpenOptions, OpenReport};
 
+use crate::admin::journal::{Endpoint, Journal};
 use crate::admin::{self, Health, Readiness};
 use crate::args::Run;
 use crate::clock::{Clock, SystemClock};
@@ -54,6 +56,7 @@ pub async fn run(args: &Run) -> Result<(), Exit> {
     let metrics = Arc::new(Metrics::default());
     let health = Health::new(metrics.clone());
     let serving = serve(args, &health, &stop).await?;
+    let endpoint = endpoint(args).await?;
     let (store, report) = open(&args.journal_dir, &*ids).await?;
     let (client, scope, operator_namespace) = connect(args).await?;
     let holder = holder(args, &store)?;
@@ -75,6 +78,7 @@ pub async fn run(args: &Run) -> Result<(), Exit> {
         clock: &clock,
         times: &times,
         lease: (&holder, transitions),
+        served: endpoint.as_ref().map(|endpoint| endpoint.served(args.pod_name.clone())),
     };
     let waiting =
         Waiting { health: &health, metrics: &metrics, leadership: &leadership, stop: &stop };
@@ -101,17 +105,29 @@ pub async fn run(args: &Run) -> Result<(), Exit> {
         stop: stop.clone(),
     });
     health.set(Readiness::Leading);
+    let asked = endpoint.map(|endpoint| serve_journal(endpoint, &context, args, &scope));
     tell_findings(&context, finding, &report).await;
-    controller::monitor::apply(&context).await;
-    let watched = tokio::spawn(end_with_the_lease(context.clone(), kept));
-    controller::run(context.clone(), &scope).await;
+    lead(&context, &scope, kept, &passes_ended).await;
     tell_the_end(&context, &health);
-    stop.cancel();
-    passes_ended.cancel();
-    let _ = watched.await;
-    let _ = serving.await;
+    let _ = futures::join!(serving, OptionFuture::from(asked));
     // A lost lease may have been noticed only now.
     context.fatal().map_or(Ok(()), |fatal| Err(Exit::new(fatal.exit_code, fatal.reason)))
+}
+
+/// Makes passes until it is told to stop or must not go on, and gives the lease back.
+async fn lead(
+    context: &Arc<Context>,
+    scope: &Scope,
+    kept: JoinHandle<(Keeper, Option<lease::Error>)>,
+    passes_ended: &CancellationToken,
+) {
+    controller::monitor::apply(context).await;
+    let watched = tokio::spawn(end_with_the_lease(context.clone(), kept));
+    controller::run(context.clone(), scope).await;
+    // Nobody decides here any more once the lease is given back.
+    context.stop.cancel();
+    passes_ended.cancel();
+    let _ = watched.await;
 }
 
 /// Whether it ends by itself, where people look.
@@ -147,6 +163,34 @@ async fn serve(
         .map_err(|error| Exit::new(exit::USAGE, format!("--listen {}: {error}", args.listen)))?;
     info!(%address, "serving /healthz, /readyz and /metrics");
     Ok(tokio::spawn(admin::serve(listener, health.clone(), stop.clone())))
+}
+
+/// Takes the address at which the journal is to be served, and the certificate, before anything is
+/// begun: what cannot be had is told at once.
+async fn endpoint(args: &Run) -> Result<Option<Endpoint>, Exit> {
+    let Some(address) = args.journal_listen else { return Ok(None) };
+    let files = args.journal_tls_cert.as_deref().zip(args.journal_tls_key.as_deref());
+    let endpoint = Endpoint::take(address, files).await;
+    endpoint.map(Some).map_err(|error| {
+        Exit::new(exit::USAGE, format!("--journal-listen {address}: {}", chain(&error)))
+    })
+}
+
+/// Serves the journal while this operator leads.
+fn serve_journal(
+    endpoint: Endpoint,
+    context: &Arc<Context>,
+    args: &Run,
+    scope: &Scope,
+) -> JoinHandle<()> {
+    info!(url = endpoint.url(), fingerprint = %endpoint.fingerprint(), "serving the journal");
+    let namespace = match scope {
+        Scope::Namespace(namespace) => Some(namespace.clone()),
+        Scope::All => None,
+    };
+    let dir = args.journal_dir.clone();
+    let journal = Journal { context: context.clone(), namespace, dir };
+    tokio::spawn(endpoint.serve(journal, context.stop.clone()))
 }
 
 /// What was odd at start-up becomes an Event of the anchor's ConfigMap, where people look.

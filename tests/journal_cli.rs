@@ -81,3 +81,58 @@ fn completions_and_man_pages_name_the_commands() {
     let page = std::fs::read_to_string(dir.path().join("xsld-operator-journal-why.1")).unwrap();
     assert!(page.contains("NAMESPACE/NAME"), "{page}");
 }
+
+/// The program under the name by which kubectl finds it.
+fn plugin(arguments: &[&str]) -> Output {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("kubectl-xsld");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_xsld-operator"), &path).unwrap();
+    let mut command = Command::new(path);
+    command.args(arguments).env_remove("XSLD_OPERATOR_JOURNAL_DIR");
+    command.env("KUBECONFIG", dir.path().join("none")).output().unwrap()
+}
+
+#[test]
+fn as_a_plugin_of_kubectl_it_has_the_journals_commands_only() {
+    let export = recorded().display().to_string();
+    let there = plugin(&["log", "-o", "json", "--journal-dir", &export]);
+    assert!(there.status.success());
+    assert_eq!(there.stdout, run(&["journal", "log", "-o", "json"]).stdout);
+    let help = String::from_utf8(plugin(&["--help"]).stdout).unwrap();
+    assert!(help.contains("Usage: kubectl xsld") && help.contains("resolve"), "{help}");
+    for command in ["run", "crds", "journal"] {
+        assert_eq!(plugin(&[command]).status.code(), Some(2), "{command}");
+    }
+}
+
+#[test]
+fn what_keeps_an_operator_from_being_asked_is_told_in_one_line() {
+    let url = "https://127.0.0.1:1";
+    let fingerprint = "0".repeat(64);
+    for (arguments, reason) in [
+        (vec!["log"], "the cluster cannot be asked where the operator is"),
+        (vec!["log", "--endpoint", "http://127.0.0.1:1"], "write it as https://HOST:PORT"),
+        (vec!["log", "--endpoint", url, "--fingerprint", "00"], "64 hexadecimal digits"),
+        (vec!["log", "--endpoint", url, "--certificate-authority", "none.pem"], "none.pem: "),
+        (vec!["log", "--endpoint", url, "--fingerprint", &fingerprint], "the cluster cannot be"),
+        (
+            vec![
+                "log",
+                "--endpoint",
+                url,
+                "--fingerprint",
+                &fingerprint,
+                "--token-file",
+                "Cargo.toml",
+            ],
+            "did not answer",
+        ),
+        (vec!["compact", "--destructive"], "works on a directory of a stopped operator"),
+    ] {
+        let output = plugin(&arguments);
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {told}");
+        assert!(told.contains(reason), "{arguments:?}: {told}");
+        assert_eq!(told.lines().filter(|line| line.starts_with("error: ")).count(), 1, "{told}");
+    }
+}

@@ -11,6 +11,13 @@ use uuid::Uuid;
 /// Name of the ConfigMap in the operator's namespace.
 pub const ANCHOR_NAME: &str = "xsld-operator-journal";
 
+/// Where the operator serves its journal.
+const ENDPOINT: &str = "xsld.ibm.com/journal-endpoint";
+/// SHA-256 of the certificate there, hex.
+const FINGERPRINT: &str = "xsld.ibm.com/journal-fingerprint";
+/// The pod that it runs in.
+const POD: &str = "xsld.ibm.com/operator-pod";
+
 /// What the anchor says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Anchor {
@@ -22,6 +29,36 @@ pub struct Anchor {
     pub seq: u64,
     /// Its hash, hex.
     pub hash: String,
+}
+
+/// Where the journal is served, as annotations on the anchor tell: whoever may read the anchor learns
+/// from the API server which certificate is the operator's, and need not trust the first one shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Served {
+    /// `https://` and the address that it listens on.
+    pub url: String,
+    /// SHA-256 of its certificate, hex.
+    pub fingerprint: String,
+    /// The pod that it runs in, where it runs in one.
+    pub pod: Option<String>,
+}
+
+impl Served {
+    /// What an anchor's annotations tell; none when its operator serves no journal.
+    pub fn on(anchor: &ConfigMap) -> Option<Self> {
+        let annotations = anchor.metadata.annotations.as_ref()?;
+        let of = |name: &str| annotations.get(name).cloned();
+        Some(Self { url: of(ENDPOINT)?, fingerprint: of(FINGERPRINT)?, pod: of(POD) })
+    }
+
+    fn annotations(&self) -> BTreeMap<String, String> {
+        let pod = self.pod.iter().map(|pod| (POD, pod));
+        [(ENDPOINT, &self.url), (FINGERPRINT, &self.fingerprint)]
+            .into_iter()
+            .chain(pod)
+            .map(|(name, value)| (name.to_owned(), value.clone()))
+            .collect()
+    }
 }
 
 /// Why the anchor cannot be read or written.
@@ -68,12 +105,14 @@ pub struct AnchorKeeper {
     timeout: Duration,
     live: Option<ConfigMap>,
     last: Option<Anchor>,
+    /// What is told beside it.
+    served: Option<Served>,
 }
 
 impl AnchorKeeper {
-    /// A keeper that has not read the anchor yet.
-    pub fn new(api: Api<ConfigMap>, timeout: Duration) -> Self {
-        Self { api, timeout, live: None, last: None }
+    /// A keeper that has not read the anchor yet. `served` is told beside each anchor that it writes.
+    pub fn new(api: Api<ConfigMap>, timeout: Duration, served: Option<Served>) -> Self {
+        Self { api, timeout, live: None, last: None, served }
     }
 
     /// The anchor as it was last read or written.
@@ -104,7 +143,7 @@ impl AnchorKeeper {
         if self.last.as_ref() == Some(&next) {
             return Ok(());
         }
-        let object = object(&next, self.live.as_ref());
+        let object = object(&next, self.live.as_ref(), self.served.as_ref());
         let params = PostParams::default();
         let write = async {
             match &self.live {
@@ -135,7 +174,7 @@ fn is_conflict(error: &Error) -> bool {
         if matches!(&**source, kube::Error::Api(status) if status.code == 409))
 }
 
-fn object(anchor: &Anchor, live: Option<&ConfigMap>) -> ConfigMap {
+fn object(anchor: &Anchor, live: Option<&ConfigMap>, served: Option<&Served>) -> ConfigMap {
     let data = BTreeMap::from([
         ("journalId".to_owned(), anchor.journal_id.to_string()),
         ("epoch".to_owned(), anchor.epoch.to_string()),
@@ -150,6 +189,7 @@ fn object(anchor: &Anchor, live: Option<&ConfigMap>) -> ConfigMap {
         metadata: ObjectMeta {
             name: Some(ANCHOR_NAME.to_owned()),
             labels: Some(labels),
+            annotations: served.map(Served::annotations),
             resource_version: live.and_then(|live| live.metadata.resource_version.clone()),
             ..ObjectMeta::default()
         },
@@ -193,14 +233,31 @@ mod tests {
     fn an_anchor_reads_back_as_it_was_written() {
         let anchor =
             Anchor { journal_id: Uuid::from_u128(5), epoch: 3, seq: 9, hash: hex(&[1, 255]) };
-        assert_eq!(parse(&object(&anchor, None)).unwrap(), anchor);
+        assert_eq!(parse(&object(&anchor, None, None)).unwrap(), anchor);
         assert_eq!(anchor.hash, "01ff");
+    }
+
+    #[test]
+    fn where_the_journal_is_served_is_told_beside_the_anchor_and_only_while_it_is() {
+        let anchor = Anchor { journal_id: Uuid::nil(), epoch: 1, seq: 1, hash: String::new() };
+        let mut served = Served {
+            url: "https://10.0.0.7:8443".into(),
+            fingerprint: "ab".into(),
+            pod: Some("xsld-operator-0".into()),
+        };
+        for pod in [served.pod.clone(), None] {
+            served.pod = pod;
+            let live = object(&anchor, None, Some(&served));
+            assert_eq!(Served::on(&live), Some(served.clone()));
+            assert_eq!(Served::on(&object(&anchor, Some(&live), None)), None);
+        }
     }
 
     #[test]
     fn anything_else_is_no_anchor_and_says_why() {
         let mut object = object(
             &Anchor { journal_id: Uuid::nil(), epoch: 1, seq: 1, hash: String::new() },
+            None,
             None,
         );
         object.data.as_mut().unwrap().insert("epoch".into(), "x".into());

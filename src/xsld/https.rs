@@ -12,8 +12,9 @@ use reqwest::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName,
 use reqwest::{Client, Url, redirect, retry};
 use secrecy::ExposeSecret as _;
 
+use self::trust::Seen;
 pub use self::trust::TrustError;
-use self::trust::{Seen, client_config};
+pub(crate) use self::trust::client_config;
 use super::text::bounded;
 use super::transport::{Exchange, Method, Request, Response, Transport};
 

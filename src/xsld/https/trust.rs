@@ -35,7 +35,7 @@ pub enum TrustError {
 
 /// What was seen of a peer's certificate during one handshake.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     /// The certificate that it showed.
     pub(super) presented: OnceLock<Fingerprint>,
     /// Why that certificate was refused.
@@ -64,7 +64,7 @@ struct MemberVerifier {
 ///
 /// # Errors
 /// When the trust's CA bundle cannot be used.
-pub(super) fn client_config(trust: &Trust) -> Result<(ClientConfig, Arc<Seen>), TrustError> {
+pub(crate) fn client_config(trust: &Trust) -> Result<(ClientConfig, Arc<Seen>), TrustError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let rule = match trust {
         Trust::FirstUse | Trust::Insecure => Rule::Any,
