@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
-use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolumeClaim, Pod};
 use kube::api::{
     Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch,
     PatchParams, PostParams,
@@ -210,6 +210,24 @@ impl Test<'_> {
             ensure!(!may, "the operator may {verb} {resource} in {namespace:?}");
         }
         ensure!(self.may("get", "", "namespaces", Some(HOME)).await?, "it cannot read its own UID");
+        self.serves_its_journal().await
+    }
+
+    /// Under its own account the operator asks who calls, and serves them.
+    async fn serves_its_journal(&self) -> Result<()> {
+        let anchors: Api<ConfigMap> = Api::namespaced(self.client.clone(), HOME);
+        let anchor = anchors.get("xsld-operator-journal").await?;
+        let annotations = anchor.metadata.annotations.unwrap_or_default();
+        let told = |name: &str| annotations.get(name).map(String::as_str);
+        ensure!(told("xsld.ibm.com/operator-pod") == Some("xsld-operator-0"), "{annotations:?}");
+        let url = told("xsld.ibm.com/journal-endpoint").context("no endpoint is told")?;
+        let output = tokio::process::Command::new(operator().await?)
+            .args(["journal", "check", "--endpoint", url, "--namespace", HOME])
+            .env("KUBECONFIG", self.world.kubeconfig())
+            .output()
+            .await?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.success(), "{}: {said}", output.status);
         Ok(())
     }
 
