@@ -1,5 +1,6 @@
 //! What a scenario can do and see: its namespace, its operator, the API, the members, the journal.
 
+mod endpoint;
 mod entries;
 mod history;
 mod members;
@@ -19,6 +20,7 @@ use xsld_sim::calls::Call;
 use xsld_sim::profile::Profile;
 use xsld_sim::world::OperatorProcess;
 
+pub use self::endpoint::{DECIDER, Endpoint, Person, READER, Rule};
 pub use self::history::{Change, History};
 pub use self::objects::{Kind, condition, is_true};
 pub use self::operator::OperatorOptions;

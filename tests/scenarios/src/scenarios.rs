@@ -6,6 +6,7 @@ mod budget;
 mod claims;
 mod credentials;
 mod decisions;
+mod endpoint;
 mod failures;
 mod faults;
 mod fencing;
@@ -49,6 +50,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(starts::scenarios());
     all.extend(fencing::scenarios());
     all.extend(decisions::scenarios());
+    all.extend(endpoint::scenarios());
     all.extend(with_their_own(grids::scenarios()));
     all.extend(with_their_own(templates::scenarios()));
     all.extend(with_their_own(profile::scenarios()));

@@ -39,6 +39,10 @@ pub enum Kind {
     Budget,
     /// NetworkPolicy.
     Policy,
+    /// Role.
+    Role,
+    /// RoleBinding.
+    RoleBinding,
 }
 
 impl Kind {
@@ -58,6 +62,8 @@ impl Kind {
             Self::Lease => ["coordination.k8s.io", "v1", "Lease", "leases"],
             Self::Budget => ["policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets"],
             Self::Policy => ["networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies"],
+            Self::Role => ["rbac.authorization.k8s.io", "v1", "Role", "roles"],
+            Self::RoleBinding => ["rbac.authorization.k8s.io", "v1", "RoleBinding", "rolebindings"],
         }
     }
 

@@ -50,7 +50,10 @@ impl Context {
         if let Some(kubeconfig) = &options.kubeconfig {
             config.kubeconfig.clone_from(kubeconfig);
         }
-        config.extra_args = vec!["--operator-namespace".to_owned(), home];
+        // Port 0: several operators run side by side. The log and the anchor tell the real one.
+        config.extra_args = ["--operator-namespace", &home, "--journal-listen", "127.0.0.1:0"]
+            .map(str::to_owned)
+            .to_vec();
         config.extra_env.clone_from(&options.environment);
         config.pid_file = None;
         config
@@ -69,7 +72,15 @@ impl Context {
     /// # Errors
     /// When it ends or is not ready in time.
     pub async fn start_operator(&self) -> Result {
-        self.start_operator_now().await?;
+        self.start_operator_with(&OperatorOptions::default()).await
+    }
+
+    /// Starts the operator in another way than usual, and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it ends or is not ready in time.
+    pub async fn start_operator_with(&self, options: &OperatorOptions) -> Result {
+        self.begin_operator(options).await?;
         self.wait("the operator to be ready", READY, async || {
             let ready = match self.operator_address() {
                 Some(address) => self.stage.http.get(format!("http://{address}/readyz")),
@@ -89,11 +100,15 @@ impl Context {
     /// # Errors
     /// When the process cannot be started, or one runs.
     pub async fn start_operator_now(&self) -> Result {
+        self.begin_operator(&OperatorOptions::default()).await
+    }
+
+    async fn begin_operator(&self, options: &OperatorOptions) -> Result {
         let mut operator = self.operator.lock().await;
         if operator.is_some() {
             bail!("this scenario's operator runs already");
         }
-        *operator = Some(self.spawn_operator(&OperatorOptions::default()).await?);
+        *operator = Some(self.spawn_operator(options).await?);
         Ok(())
     }
 

@@ -34,6 +34,8 @@ impl Kind {
             Self::Lease => "leases",
             Self::Budget => "poddisruptionbudgets",
             Self::Policy => "networkpolicies",
+            Self::Role => "roles",
+            Self::RoleBinding => "rolebindings",
         }
     }
 }
