@@ -94,7 +94,6 @@ async fn http(c: &Context, url: &str) -> Result {
     for (request, status) in [
         (client.get(&journal), 401),
         (client.get(&journal).basic_auth("kim", Some("x")), 401),
-        (client.get(&journal).bearer_auth("x".repeat(1_000_000)), 431),
         (client.get(&journal).bearer_auth("x".repeat(20_000)), 401),
         (asked("/v1/journal?after=x"), 400),
         (asked("/v1/journal?before=1"), 400),
@@ -111,6 +110,11 @@ async fn http(c: &Context, url: &str) -> Result {
         let what = format!("{} {}", request.method(), request.url());
         let answer = client.execute(request).await.with_context(|| what.clone())?;
         ensure!(answer.status() == status, "{what}: {} in the place of {status}", answer.status());
+    }
+    // A head without end is answered, or cut off.
+    match client.get(&journal).bearer_auth("x".repeat(1_000_000)).send().await {
+        Ok(answer) => ensure!(answer.status() == 431, "{}", answer.status()),
+        Err(error) => ensure!(error.is_request(), "{error}"),
     }
     // Whoever speaks no TLS gets nothing.
     let plain = url.replacen("https", "http", 1);
