@@ -310,6 +310,9 @@ pub struct TimeArgs {
     /// How long a member that refused three passwords is left alone.
     #[arg(long, env = "XSLD_OPERATOR_PASSWORD_WINDOW", default_value = "60s", value_parser = duration)]
     pub password_window: Duration,
+    /// In which the same fault is put right at most three times before a person is told.
+    #[arg(long, env = "XSLD_OPERATOR_CONVERGE", default_value = "1h", value_parser = duration)]
+    pub converge: Duration,
 }
 
 impl TimeArgs {
@@ -328,6 +331,7 @@ impl TimeArgs {
             task_stall: self.task_stall,
             anchor: self.anchor_interval,
             password_window: self.password_window,
+            converge: self.converge,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! running as planned and one that a crash left in doubt: there is no second path for recovery.
 
 pub mod capacity;
+pub mod converge;
 mod decided;
 pub mod deletion;
 pub mod disjoin;
@@ -127,6 +128,8 @@ pub struct Inputs<'a> {
     pub watch: &'a Watch,
     /// The time constants.
     pub times: &'a Times,
+    /// Wall time in microseconds since 1970, to be compared with what was recorded long ago only.
+    pub now_us: i64,
     /// The command that a join's task runs, by the API profile.
     pub join_command: &'a str,
     /// The command that a disjoin's task runs.
@@ -251,10 +254,8 @@ pub fn decide(inputs: Inputs<'_>) -> Decision {
 
 /// What is left when the members are as they should be.
 fn after_roll(inputs: Inputs<'_>) -> Decision {
-    match replication::decide(inputs) {
-        Decision::Rest => after_replication(inputs),
-        decision => decision,
-    }
+    // Volumes and grids do not wait for a replica that does not last.
+    converge::first(replication::decide(inputs), || after_replication(inputs))
 }
 
 /// What is left when the members and the replica are as they should be.

@@ -31,6 +31,8 @@ pub struct Times {
     pub anchor: Duration,
     /// In which a member is tried with a refused password at most three times.
     pub password_window: Duration,
+    /// In which the same is put right at most [`crate::decide::converge::REPEATS_MAX`] times.
+    pub converge: Duration,
 }
 
 impl Default for Times {
@@ -48,6 +50,7 @@ impl Default for Times {
             task_stall: Duration::from_secs(600),
             anchor: Duration::from_secs(30),
             password_window: Duration::from_secs(60),
+            converge: Duration::from_secs(3600),
         }
     }
 }

@@ -14,8 +14,9 @@ use crate::event::{
     StepKey, Text,
 };
 
-/// How many ended operations a cache remembers; the journal itself keeps all of them.
-pub const RECENT_OPERATIONS_MAX: usize = 5;
+/// How many ended operations a cache remembers; the journal itself keeps all of them. Enough to see
+/// that the same was done several times, with others in between.
+pub const RECENT_OPERATIONS_MAX: usize = 12;
 
 /// The part of a record's envelope that the table needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -276,6 +277,8 @@ pub struct EndedOperation {
     pub kind: OperationKind,
     /// What it was to reach.
     pub goal: Goal,
+    /// Why it was begun.
+    pub cause: Cause,
     /// How it ended.
     pub end: End,
     /// Sequence of its first record.

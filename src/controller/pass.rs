@@ -190,6 +190,7 @@ impl<'a> Pass<'a> {
             state,
             watch: &self.watch,
             times: &self.context.times,
+            now_us: self.context.clock.wall().as_microsecond(),
             join_command: commands.map_or("", |commands| &commands.join.command),
             disjoin_command: commands.map_or("", |commands| &commands.disjoin.command),
             replication_command: commands

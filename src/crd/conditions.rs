@@ -171,6 +171,8 @@ reasons! {
     PrimaryVolumeLost,
     /// A member's volume is gone or it left the group by itself.
     MemberLost,
+    /// The same fault was put right again and again and did not last.
+    NotConverging,
     /// A member does not answer.
     MemberUnreachable,
     /// No member answers for the group.

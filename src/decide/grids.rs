@@ -7,7 +7,9 @@ use xsld_journal::event::{Cause, End, Event, Goal, OperationKind, Step, Survivor
 use xsld_journal::state::{OpenStep, Operation, Progress};
 
 use super::steps::{Standing, again, done};
-use super::{Decision, Inputs, Waiting, WantedGrid, evidence, membership, templates, views};
+use super::{
+    Decision, Inputs, Waiting, WantedGrid, converge, evidence, membership, templates, views,
+};
 use crate::crd::conditions::ConditionReason as Reason;
 use crate::xsld::view::{Answer, GridStatus, GridView, TaskStatus};
 
@@ -97,6 +99,7 @@ fn begin(inputs: Inputs<'_>) -> Decision {
     if !state.bootstrapped {
         return Decision::Rest;
     }
+    let mut held = Decision::Rest;
     for (uid, grid) in &wanted.grids {
         let task = match needs(inputs, uid, grid) {
             Need::Nothing => continue,
@@ -126,9 +129,13 @@ fn begin(inputs: Inputs<'_>) -> Decision {
             Task::Recover => format!("the group shows grid {} in error", grid.name),
         };
         let cause = Cause { generation: grid.generation, reason };
-        return Decision::Begin { kind: task.kind(), goal, cause };
+        match converge::begin(inputs, task.kind(), goal, cause) {
+            // The others do not wait for it.
+            waits @ Decision::Wait(_) => held = waits,
+            begins => return begins,
+        }
     }
-    Decision::Rest
+    held
 }
 
 /// Whether nothing is left to do about a grid, and that was seen: no operation of its is open.

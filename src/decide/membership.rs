@@ -11,7 +11,7 @@ use xsld_journal::state::{JoinHistory, Leaving, Operation};
 
 use super::disjoin::{Presence, presence};
 use super::views::{self, Listing, OwnView};
-use super::{ATTEMPTS_MAX, Decision, Inputs, capacity, evidence, replication};
+use super::{ATTEMPTS_MAX, Decision, Inputs, capacity, converge, evidence, replication};
 use crate::crd::conditions::ConditionReason as Reason;
 use crate::xsld::view::Answer;
 
@@ -120,14 +120,20 @@ fn begin(inputs: Inputs<'_>, goal: Goal, next: Decision) -> Decision {
             // Waiting for a member that is merely away is no operation of its own.
             Decision::Wait(waiting) => return Decision::Wait(waiting),
             Decision::Run { ref step, .. } => (OperationKind::Repair, step.describe()),
-            Decision::Record(ref events) => {
-                let names: Vec<_> = events.iter().map(Event::name).collect();
-                (OperationKind::Repair, names.join(", "))
-            }
+            Decision::Record(ref events) => (OperationKind::Repair, found(inputs, events)),
             decision => return decision,
         }
     };
-    Decision::Begin { kind, goal, cause: Cause { generation: wanted.generation, reason } }
+    converge::begin(inputs, kind, goal, Cause { generation: wanted.generation, reason })
+}
+
+/// What was found, in words that name the member.
+fn found(inputs: Inputs<'_>, events: &[Event]) -> String {
+    let words = events.iter().map(|event| {
+        let Event::MemberLost { ordinal, .. } = event else { return event.name().to_owned() };
+        format!("{} is missing from the group", views::name_of(inputs.state, *ordinal))
+    });
+    words.collect::<Vec<_>>().join(", ")
 }
 
 /// Whether something is to be done about the members. To wait for one that is merely away is not.

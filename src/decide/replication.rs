@@ -20,7 +20,7 @@ use xsld_journal::state::{Member, Operation};
 pub(crate) use self::roles::unseen_primary;
 pub(super) use self::settle::standing;
 use super::views::{self, Listing};
-use super::{ATTEMPTS_MAX, Decision, Inputs, evidence};
+use super::{ATTEMPTS_MAX, Decision, Inputs, converge, evidence};
 use crate::crd::conditions::ConditionReason as Reason;
 
 /// Carries on with the open operation on replication or the primary, or begins one. Called when
@@ -169,14 +169,9 @@ fn begin(inputs: Inputs<'_>) -> Decision {
     let name = views::name_of(state, ordinal);
     let primary = views::marked_primary(seen, state);
     let primary = primary.map(|primary| views::name_of(state, primary)).unwrap_or_default();
-    Decision::Begin {
-        kind: OperationKind::ReplicationSetUp,
-        goal: Goal::Replica { ordinal, name },
-        cause: Cause {
-            generation: wanted.generation,
-            reason: format!("the configuration database of {primary} has no replica"),
-        },
-    }
+    let reason = format!("the configuration database of {primary} has no replica");
+    let cause = Cause { generation: wanted.generation, reason };
+    converge::begin(inputs, OperationKind::ReplicationSetUp, Goal::Replica { ordinal, name }, cause)
 }
 
 /// What is told while a lost primary has its grace.

@@ -6,7 +6,7 @@ use xsld_journal::state::{EndedOperation, OpenStep, Operation, Progress};
 
 use super::grids::{attempt, gave_up};
 use super::steps::{Standing, again, done};
-use super::{Decision, Inputs, Waiting, WantedGrid, WantedTemplate, evidence, views};
+use super::{Decision, Inputs, Waiting, WantedGrid, WantedTemplate, converge, evidence, views};
 use crate::crd::conditions::ConditionReason as Reason;
 use crate::xsld::view::Answer;
 
@@ -23,13 +23,7 @@ pub(super) fn decide(inputs: Inputs<'_>, grids: impl Fn(Inputs<'_>) -> Decision)
         Some(_) => return grids(inputs),
         None => begin(inputs, Task::Upload),
     };
-    match first {
-        Decision::Rest => match grids(inputs) {
-            Decision::Rest => begin(inputs, Task::Delete),
-            decision => decision,
-        },
-        decision => decision,
-    }
+    converge::first(first, || converge::first(grids(inputs), || begin(inputs, Task::Delete)))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +68,7 @@ fn begin(inputs: Inputs<'_>, wanted: Task) -> Decision {
     if !inputs.state.bootstrapped {
         return Decision::Rest;
     }
+    let mut held = Decision::Rest;
     for (uid, template) in &inputs.wanted.templates {
         let task = match needs(inputs, uid, template) {
             Need::Work(task) if task == wanted => task,
@@ -95,13 +90,14 @@ fn begin(inputs: Inputs<'_>, wanted: Task) -> Decision {
             Task::Delete => OperationKind::TemplateDelete,
         };
         let reason = reason(inputs, uid, template, task);
-        return Decision::Begin {
-            kind,
-            goal,
-            cause: Cause { generation: template.generation, reason },
-        };
+        let cause = Cause { generation: template.generation, reason };
+        match converge::begin(inputs, kind, goal, cause) {
+            // The others do not wait for it.
+            waits @ Decision::Wait(_) => held = waits,
+            begins => return begins,
+        }
     }
-    Decision::Rest
+    held
 }
 
 fn reason(inputs: Inputs<'_>, uid: &str, template: &WantedTemplate, task: Task) -> String {

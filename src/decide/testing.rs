@@ -28,6 +28,8 @@ pub(crate) struct World {
     pub(crate) seen: Observation,
     pub(crate) watch: Watch,
     pub(crate) times: Times,
+    /// Wall time of what is recorded and decided, in microseconds.
+    pub(crate) time_us: i64,
     now: Duration,
     seq: u64,
 }
@@ -72,6 +74,7 @@ impl World {
             seen,
             watch: Watch::default(),
             times: Times::default(),
+            time_us: 0,
             now: Duration::ZERO,
             seq: 0,
         }
@@ -123,6 +126,7 @@ impl World {
             state: &self.state,
             watch: &self.watch,
             times: &self.times,
+            now_us: self.time_us,
             join_command: "NewMemberJoinTaskCommand",
             disjoin_command: "MemberDisjoinTaskCommand",
             replication_command: "ConfigureDerbyReplicationTaskCommand",
@@ -172,7 +176,7 @@ impl World {
             Event::OperationBegun { .. } => Some(OPERATION),
             _ => self.state.operation.as_ref().map(|operation| operation.id),
         };
-        let stamp = Stamp { seq: self.seq, time_us: 0, operation };
+        let stamp = Stamp { seq: self.seq, time_us: self.time_us, operation };
         self.state.apply(stamp, &event).unwrap();
     }
 

@@ -359,6 +359,7 @@ fn is_for_a_person(reason: Reason) -> bool {
     matches!(
         reason,
         Reason::PrimaryVolumeLost
+            | Reason::NotConverging
             | Reason::Parked
             | Reason::CredentialsInvalid
             | Reason::CertificateChanged

@@ -117,6 +117,7 @@ fn waited_for(facts: &Facts<'_>) -> Option<Why> {
         waiting.reason,
         Reason::PrimaryVolumeLost
             | Reason::MemberLost
+            | Reason::NotConverging
             | Reason::MemberUnreachable
             | Reason::NodeLost
             | Reason::Unschedulable

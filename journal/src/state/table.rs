@@ -461,6 +461,7 @@ impl CacheState {
             id: operation.id,
             kind: operation.kind,
             goal: operation.goal.clone(),
+            cause: operation.cause.clone(),
             end: end.clone(),
             begun_seq: operation.begun_seq,
             begun_us: operation.begun_us,

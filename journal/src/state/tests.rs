@@ -358,14 +358,14 @@ fn an_operation_ends_between_steps_and_is_remembered() {
 fn only_the_last_ended_operations_are_remembered() {
     let mut appends = vec![journal_append(0, vec![genesis()])];
     appends.push(append_to(cache(1), 0, None, vec![cache_opened("demo")]));
-    for number in 0..8_u64 {
+    for number in 0..15_u64 {
         let id = operation(u128::from(number));
         appends.push(append_to(cache(1), 1 + number * 2, Some(id), vec![begun(3), ended()]));
     }
     let records: Vec<_> = entries_of(&appends).into_iter().map(|entry| entry.record).collect();
     let state = crate::replay::fold(&records).unwrap().streams.remove(&cache(1)).unwrap();
     let ids: Vec<_> = state.recent.iter().map(|ended| ended.id).collect();
-    assert_eq!(ids, (3..8).map(operation).collect::<Vec<_>>());
+    assert_eq!(ids, (3..15).map(operation).collect::<Vec<_>>());
     assert_eq!(ids.len(), RECENT_OPERATIONS_MAX);
 }
 

@@ -48,6 +48,9 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         Scenario::new("pods::a_member_that_a_person_removed_is_joined_again", |c| {
             Box::pin(removed_by_hand(c))
         }),
+        Scenario::new("pods::a_member_that_is_removed_again_and_again_is_left_alone", |c| {
+            Box::pin(removed_for_ever(c))
+        }),
         Scenario::new("pods::a_member_that_never_starts_blocks_only_itself", |c| {
             Box::pin(never_starts(c))
         }),
@@ -354,20 +357,57 @@ async fn removed_by_hand(c: &Context) -> Result {
     c.allow(|allowed| allowed.foreign_tasks = true);
     c.create("c", 2).await?;
     c.ready("c", 2, 2 * MINUTE).await?;
+    remove(c, 1).await?;
+    joins_again(c, 2).await
+}
+
+/// A person removes c-1 for the `nth` time.
+async fn remove(c: &Context, nth: usize) -> Result {
     let task = json!({
         "command": "MemberDisjoinTaskCommand",
         "description": "a person at the console",
         "parameters": {"memberName": "c-1"},
     });
     c.post("c-0", "/task", task).await?;
-    until(c, "disjoined", "c-1").await?;
+    c.wait("c-1 to be removed", CHANGE, async || {
+        let removed = c.count("disjoined", "c-1")?;
+        Ok(Seen::when(removed == nth, || format!("removed {removed} times")))
+    })
+    .await
+}
+
+async fn joins_again(c: &Context, times: usize) -> Result {
     c.wait("c-1 to join again", CHANGE, async || {
         let joined = c.count("joined", "c-1")?;
-        Ok(Seen::when(joined == 2, || format!("joined {joined} times")))
+        Ok(Seen::when(joined == times, || format!("joined {joined} times")))
     })
     .await?;
     c.ready("c", 2, CHANGE).await?;
-    ensure!(c.count("joined", "c-1")? == 2, "c-1 did not join again");
+    ensure!(c.count("joined", "c-1")? == times, "c-1 did not join again");
+    Ok(())
+}
+
+/// Somebody takes it out each time that it is back: after three repairs a person is told, also by an
+/// operator that was killed meanwhile, and another spec begins anew.
+async fn removed_for_ever(c: &Context) -> Result {
+    c.allow(|allowed| allowed.foreign_tasks = true);
+    c.create("c", 2).await?;
+    c.ready("c", 2, 2 * MINUTE).await?;
+    for nth in 1..=3 {
+        remove(c, nth).await?;
+        joins_again(c, nth + 1).await?;
+    }
+    remove(c, 4).await?;
+    let asked = ("NeedsAttention", "True", "NotConverging");
+    c.wait_condition(Kind::Cache, "c", asked, CHANGE).await?;
+    let steps = c.recorded("step_intended")?;
+    c.kill_operator().await?;
+    c.start_operator().await?;
+    c.wait_condition(Kind::Cache, "c", ("Ready", "False", "NotConverging"), CHANGE).await?;
+    ensure!(c.recorded("step_intended")? == steps, "it was put right once more");
+    c.resize("c", 3).await?;
+    c.ready("c", 3, 2 * CHANGE).await?;
+    ensure!(c.count("joined", "c-1")? == 5, "c-1 did not join for the new spec");
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// The operator's environment variable, its default, and the shortest value
 /// that makes sense however fast the world runs: the machine, the network and
 /// a Lease are no faster in scaled time.
-const CONSTANTS: [(&str, Duration, Duration); 12] = [
+const CONSTANTS: [(&str, Duration, Duration); 13] = [
     ("XSLD_OPERATOR_POLL_ACTIVE", Duration::from_secs(5), Duration::from_millis(200)),
     ("XSLD_OPERATOR_POLL_IDLE", Duration::from_secs(30), Duration::from_secs(1)),
     ("XSLD_OPERATOR_CONNECT_TIMEOUT", Duration::from_secs(3), Duration::from_secs(1)),
@@ -18,6 +18,8 @@ const CONSTANTS: [(&str, Duration, Duration); 12] = [
     ("XSLD_OPERATOR_TASK_STALL", Duration::from_secs(600), Duration::from_secs(8)),
     ("XSLD_OPERATOR_ANCHOR_INTERVAL", Duration::from_secs(30), Duration::from_secs(1)),
     ("XSLD_OPERATOR_PASSWORD_WINDOW", Duration::from_secs(60), Duration::from_secs(6)),
+    // A repair waits for looks that cannot be scaled: three of them take longer than this scaled.
+    ("XSLD_OPERATOR_CONVERGE", Duration::from_secs(3600), Duration::from_secs(600)),
 ];
 
 /// Each variable with its value, for a world that runs `scale` times as fast.
