@@ -134,11 +134,7 @@ pub fn primary(seen: &Observation, state: &CacheState) -> Option<Ordinal> {
 /// for one until it hears of its successor: where views differ, the word of the member that a
 /// recorded switch made the primary, or that the open step makes it, counts before others.
 pub fn marked_primary(seen: &Observation, state: &CacheState) -> Option<Ordinal> {
-    let marks: Vec<(Ordinal, Ordinal)> = state
-        .members
-        .keys()
-        .filter_map(|ordinal| Some((*ordinal, mark_in(state, view_of(seen, state, *ordinal)?)?)))
-        .collect();
+    let mark_of = |by: Ordinal| mark_in(state, view_of(seen, state, by)?);
     let promoting = state.operation.iter().flat_map(|operation| {
         let open = operation.cancel.iter().chain(&operation.step);
         open.filter_map(|open| match &open.step {
@@ -146,10 +142,9 @@ pub fn marked_primary(seen: &Observation, state: &CacheState) -> Option<Ordinal>
             _ => None,
         })
     });
-    let successor = promoting
-        .chain(state.promoted_primary())
-        .find(|successor| marks.iter().any(|(by, marked)| by == successor && marked == successor));
-    successor.or_else(|| marks.first().map(|(_, marked)| *marked))
+    let mut successors = promoting.chain(state.promoted_primary());
+    let successor = successors.find(|successor| mark_of(*successor) == Some(*successor));
+    successor.or_else(|| state.members.keys().find_map(|by| mark_of(*by)))
 }
 
 /// The primary that the copies from before it was lost mark.
