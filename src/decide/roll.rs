@@ -393,6 +393,15 @@ impl<'a> Plan<'a> {
             let message = format!("{} has no volume claim", views::name_of(inputs.state, ordinal));
             return Decision::wait(Reason::WaitingForPods, message);
         };
+        let recorded = inputs.state.members.get(&ordinal);
+        if recorded.is_some_and(|recorded| recorded.claim_uid != member.claim_uid) {
+            let message = format!(
+                "{} has another volume than the one that it joined with, so its pod is not deleted \
+                 for the roll; delete it to let it come back on the new pod template",
+                member.name
+            );
+            return Decision::wait(Reason::WaitingForPods, message);
+        }
         let template = self.committed.digest.clone();
         run(inputs, operation, Step::RollMember { member, template })
     }

@@ -385,6 +385,20 @@ fn a_bad_image_does_not_hold_up_its_own_fix() {
 }
 
 #[test]
+fn a_pod_whose_volume_is_another_one_is_not_deleted_for_the_roll() {
+    let mut world = group(1);
+    world.want("d2");
+    world.seen.claims.get_mut(&0).unwrap().uid = "another".into();
+    world.breaks(0, Some("ImagePullBackOff"));
+    assert_eq!(
+        world.until(&["wait WaitingForPods"]),
+        ["begin image_roll", "set d2", "wait WaitingForPods"]
+    );
+    let Decision::Wait(waiting) = world.settled() else { panic!() };
+    assert!(waiting.message.contains("c-0 has another volume"), "{}", waiting.message);
+}
+
+#[test]
 fn a_roll_in_doubt_is_done_when_no_pod_has_that_uid() {
     let mut world = group(3);
     world.want("d2");
