@@ -2,8 +2,8 @@
 //! around a journal: what is to be done is durable before it is done, and its outcome after.
 //!
 //! Modules in reading order. **Architecture Invariants** (a test enforces them):
-//! - `decide`, `validate`, `manifests` and the pure half of `status` see values only: no client, no
-//!   clock, no randomness, no `async`, no journal.
+//! - `decide`, `plan`, `validate`, `manifests` and the pure half of `status` see values only: no
+//!   client, no clock, no randomness, no `async`, no journal.
 //! - Only `execute` changes the cache group or what the journal commits, and only after the intent
 //!   of that very step is durable.
 //! - Only `clock` reads time; only `ids` makes ids.
@@ -21,6 +21,8 @@ pub mod manifests;
 pub mod observation;
 
 pub mod decide;
+
+pub mod plan;
 
 // The world: reads, effects, the cache's REST API.
 pub mod observe;

@@ -46,6 +46,9 @@ pub struct SetFacts {
     pub update_revision: Option<String>,
     /// Whether it is being deleted.
     pub deleting: bool,
+    /// How much the claims that it makes ask for, a quantity. It never changes, and is no evidence.
+    #[serde(skip)]
+    pub claim_size: Option<String>,
 }
 
 /// One pod of the StatefulSet.

@@ -45,6 +45,7 @@ mod steps;
 mod why;
 
 use output::Output;
+pub use output::escape;
 pub use resolve::Resolve;
 use select::{CacheName, Point};
 use source::Source;

@@ -16,6 +16,7 @@ use xsld_journal::event::{Cause, End, Event, Goal, MemberRef, OperationKind, Ste
 use xsld_journal::state::{CacheState, Operation, Template};
 
 use self::pods::Pods;
+pub(crate) use self::pods::is_hopeless;
 use super::steps::{Standing, again, done};
 use super::{ATTEMPTS_MAX, Decision, Inputs, Waiting, evidence, membership, replication, views};
 use crate::crd::conditions::ConditionReason as Reason;

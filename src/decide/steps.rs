@@ -69,6 +69,11 @@ pub(super) fn settle(inputs: Inputs<'_>, open: &OpenStep) -> Decision {
     }
 }
 
+/// Whether the effect of an open step is seen to be on its way.
+pub(crate) fn is_under_way(inputs: Inputs<'_>, open: &OpenStep) -> bool {
+    matches!(standing(inputs, open), Standing::Running(_))
+}
+
 /// Whether the step's effect is a task of the group that runs alone.
 fn is_a_task(step: &Step) -> bool {
     match step {

@@ -222,6 +222,7 @@ impl World {
             template_digest: Some("d1".into()),
             update_revision: Some("r-d1".into()),
             deleting: false,
+            claim_size: Some("1Gi".into()),
         });
     }
 

@@ -161,6 +161,26 @@ impl Watch {
         self.sent_here != Some(key)
     }
 
+    /// The moment of the last observation.
+    pub(crate) fn now(&self) -> Moment {
+        self.now
+    }
+
+    /// Imagines that the world changes now: whatever is proven by its being equal begins anew. Who
+    /// plans knows what it changes, and observes nothing for that.
+    pub(crate) fn imagine_change(&mut self) {
+        self.since = self.now;
+    }
+
+    /// Imagines that nothing changes for `span`. Only proofs ripen in it: no probe of a step in
+    /// doubt is counted, and no member that is to come back overruns its time.
+    pub(crate) fn imagine_rest(&mut self, span: Duration) {
+        self.now = self.now.plus(span);
+        self.roll_since = self.now;
+        self.task_since = self.now;
+        self.busy();
+    }
+
     /// Forgets how long the world was equal: what comes next must be proven anew.
     pub fn unsettle(&mut self) {
         self.stable = None;
@@ -219,6 +239,25 @@ mod tests {
         watch.note_lost_primary(Some(0));
         assert_eq!(watch.primary_lost_for(0), Duration::from_secs(10));
         assert_eq!(watch.primary_lost_for(1), Duration::ZERO);
+    }
+
+    #[test]
+    fn an_imagined_rest_ripens_proofs_and_is_held_against_nobody() {
+        let world = World::group(2);
+        let task = Some((1, Some(50)));
+        let observe = |watch: Watch, now: u64| {
+            watch.observe(world.seen().stable(), at(now), key(), task, WINDOW)
+        };
+        let mut watch = observe(observe(Watch::default(), 0), 60);
+        watch.note_roll(Some((1, 1)));
+        assert_eq!(watch.stalled_for(), Duration::from_secs(60));
+        watch.imagine_change();
+        assert!(!watch.settled(WINDOW));
+        watch.imagine_rest(WINDOW);
+        assert_eq!(watch.now(), at(80));
+        assert!(watch.settled(WINDOW));
+        let counted = (watch.probes(), watch.stalled_for(), watch.rolling_for());
+        assert_eq!(counted, (0, Duration::ZERO, Duration::ZERO));
     }
 
     #[test]

@@ -25,7 +25,15 @@ pub fn set(set: &StatefulSet) -> SetFacts {
             status.update_revision.clone().filter(|_| seen)
         }),
         deleting: metadata.deletion_timestamp.is_some(),
+        claim_size: claim_size(set),
     }
+}
+
+/// What the one claim template asks for.
+fn claim_size(set: &StatefulSet) -> Option<String> {
+    let template = set.spec.as_ref()?.volume_claim_templates.as_ref()?.first()?;
+    let requests = template.spec.as_ref()?.resources.as_ref()?.requests.as_ref()?;
+    requests.get("storage").map(|amount| amount.0.clone())
 }
 
 /// A pod's facts. Its first container is the member: a side car that somebody injects comes after.
@@ -123,5 +131,21 @@ mod tests {
         assert!(!facts.running);
         assert_eq!(facts.address, None);
         assert_eq!(facts.incarnation.restarts, 2);
+    }
+
+    #[test]
+    fn the_size_of_the_claims_that_a_set_makes_is_that_of_its_template() {
+        let object = |templates: serde_json::Value| {
+            let document = serde_json::json!({
+                "metadata": {"name": "c", "uid": "u"},
+                "spec": {"serviceName": "c", "selector": {}, "template": {},
+                    "volumeClaimTemplates": templates},
+            });
+            serde_json::from_value::<StatefulSet>(document).unwrap()
+        };
+        let template = serde_json::json!([{"metadata": {"name": "vol"},
+            "spec": {"resources": {"requests": {"storage": "2Gi"}}}}]);
+        assert_eq!(set(&object(template)).claim_size.as_deref(), Some("2Gi"));
+        assert_eq!(set(&object(serde_json::json!([]))).claim_size, None);
     }
 }

@@ -19,7 +19,7 @@ const PRODUCT: [&str; 2] = ["src/", "journal/src/"];
 /// Everything in Rust.
 const RUST: [&str; 3] = ["src/", "journal/", "tests/"];
 /// Modules that see values only.
-const PURE: [&str; 4] = ["src/decide", "src/validate", "src/manifests", "src/status"];
+const PURE: [&str; 5] = ["src/decide", "src/plan", "src/validate", "src/manifests", "src/status"];
 /// The half of `status` that writes.
 const PUBLISH: &str = "src/status/publish";
 

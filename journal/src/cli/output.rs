@@ -141,7 +141,7 @@ pub(super) enum Mood {
 
 /// Makes a text from elsewhere safe to show: what a terminal would obey, or what would change the
 /// order in which the line is read, is shown as its code.
-pub(super) fn escape(text: &str) -> String {
+pub fn escape(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for char in text.chars() {
         match char {

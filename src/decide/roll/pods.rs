@@ -222,7 +222,7 @@ fn is_down(pod: &PodFacts) -> bool {
 }
 
 /// Whether its template keeps a pod from starting.
-fn is_hopeless(pod: &PodFacts) -> bool {
+pub(crate) fn is_hopeless(pod: &PodFacts) -> bool {
     let hopeless = |reason: &str| HOPELESS.contains(&reason) || reason.ends_with("BackOff");
     is_down(pod) && pod.waiting.as_deref().is_some_and(hopeless)
 }
