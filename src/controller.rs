@@ -9,6 +9,7 @@ pub mod grids;
 pub mod monitor;
 pub mod objects;
 pub mod pass;
+pub mod rehearse;
 pub mod resolve;
 pub mod step;
 pub mod templates;

@@ -103,9 +103,13 @@ async fn live(grid: &DataGrid, api: &Api<XsldCache>, timeout: Duration) -> Resul
 
 /// The cache that is meant, by the watched caches.
 fn resolve(grid: &DataGrid, caches: &Cache<XsldCache>) -> Found {
+    among(grid, &caches.state())
+}
+
+/// The cache that is meant, by these.
+fn among(grid: &DataGrid, caches: &[Arc<XsldCache>]) -> Found {
     let namespace = grid.namespace();
-    let all = caches.state();
-    let here = all.iter().filter(|cache| cache.namespace() == namespace);
+    let here = caches.iter().filter(|cache| cache.namespace() == namespace);
     let names: Vec<String> = here.map(|cache| cache.name_any()).collect();
     meant(grid, &names)
 }
@@ -202,14 +206,36 @@ pub async fn wanted(
     subject: &Subject,
     caches: &Cache<XsldCache>,
 ) -> Result<Grids, Error> {
+    let templates = templates::wanted(context, subject, caches).await?;
+    listed(context, subject, &caches.state(), templates).await
+}
+
+/// The same for other caches than the watched ones, and without anybody taking note of it.
+///
+/// # Errors
+/// When they cannot be listed.
+pub(super) async fn read(
+    context: &Context,
+    subject: &Subject,
+    caches: &[Arc<XsldCache>],
+) -> Result<Grids, Error> {
+    let templates = templates::read(context, subject, caches).await?;
+    listed(context, subject, caches, templates).await
+}
+
+async fn listed(
+    context: &Context,
+    subject: &Subject,
+    caches: &[Arc<XsldCache>],
+    templates: Templates,
+) -> Result<Grids, Error> {
     let api: Api<DataGrid> = Api::namespaced(context.client.clone(), &subject.identity.namespace);
     let params = kube::api::ListParams::default();
     let listed =
         objects::timed("list the DataGrids", context.times.request, api.list(&params)).await?;
-    let mut grids =
-        Grids { templates: templates::wanted(context, subject, caches).await?, ..Grids::default() };
+    let mut grids = Grids { templates, ..Grids::default() };
     for grid in listed.items {
-        let means_this = resolve(&grid, caches).is_ok_and(|name| name == subject.identity.name);
+        let means_this = among(&grid, caches).is_ok_and(|name| name == subject.identity.name);
         let ours = grid.finalizers().iter().any(|name| name == FINALIZER);
         let Some(uid) = grid.metadata.uid.clone().filter(|_| means_this && ours) else { continue };
         match validate::grid(&grid) {

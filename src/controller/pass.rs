@@ -113,8 +113,8 @@ pub async fn reconcile(
 }
 
 impl<'a> Pass<'a> {
-    /// Observes, and puts together what is wanted.
-    async fn look(
+    /// Observes, and puts together what is wanted. It reads and keeps nothing.
+    pub(super) async fn look(
         context: &'a Context,
         object: &'a XsldCache,
         subject: &'a Subject,

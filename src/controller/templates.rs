@@ -201,14 +201,30 @@ pub async fn wanted(
 ) -> Result<Templates, Error> {
     let uid = &subject.identity.uid;
     context.templates.set(uid, Sight::Looking);
+    let templates = read(context, subject, &caches.state()).await?;
+    let known = templates.wanted.iter().map(|(template, wanted)| {
+        (template.clone(), Seen { goes: wanted.deleting, ..context.templates.of(uid, template) })
+    });
+    context.templates.set(uid, Sight::Known(known.collect()));
+    Ok(templates)
+}
+
+/// The same for other caches than the watched ones, and without anybody taking note of it.
+///
+/// # Errors
+/// When the API server cannot be read.
+pub(super) async fn read(
+    context: &Context,
+    subject: &Subject,
+    caches: &[Arc<XsldCache>],
+) -> Result<Templates, Error> {
     let namespace = &subject.identity.namespace;
     let api: Api<GridTemplate> = Api::namespaced(context.client.clone(), namespace);
     let params = kube::api::ListParams::default();
     let listed =
         objects::timed("list the GridTemplates", context.times.request, api.list(&params)).await?;
     let state = context.store.state(subject.stream).unwrap_or_default();
-    let all = caches.state();
-    let here = all.iter().filter(|cache| cache.namespace().as_deref() == Some(namespace));
+    let here = caches.iter().filter(|cache| cache.namespace().as_deref() == Some(namespace));
     let candidates: Vec<Candidate> = here.map(|cache| Candidate::of(cache)).collect();
     let mut templates = Templates::default();
     for template in listed.items {
@@ -242,13 +258,6 @@ pub async fn wanted(
             templates.wanted.insert(uid, wanted);
         }
     }
-    let known = templates.wanted.iter().map(|(uid, template)| {
-        (
-            uid.clone(),
-            Seen { goes: template.deleting, ..context.templates.of(&subject.identity.uid, uid) },
-        )
-    });
-    context.templates.set(uid, Sight::Known(known.collect()));
     Ok(templates)
 }
 

@@ -1,0 +1,141 @@
+//! I/O, reads only: what a spec would lead to, from what is there now. The dry run of a pass.
+//!
+//! It looks as a pass looks and decides as a pass decides, and it appends nothing, applies nothing
+//! and tells no status. Members are spoken to as the *live* spec says: a proposed password is not
+//! tried on them, and a proposed Secret or ConfigMap is only looked up.
+
+use std::sync::Arc;
+
+use kube::Api;
+
+use super::pass::Pass;
+use super::resolve::{Resolved, resolve};
+use super::{Context, Subject, grids, objects};
+use crate::crd::XsldCache;
+use crate::plan::{self, End, Plan, Wait};
+use crate::status::Problem;
+use crate::validate::{self, Invalid};
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The live object was never stored: it has no UID that names a stream of the journal.
+    #[error("the XsldCache has no UID: only one that is stored can be planned for")]
+    NotStored,
+    /// Another object than the live one is proposed.
+    #[error("the proposal is not about the XsldCache {live}: its {field} is another one")]
+    OtherObject {
+        /// Namespace and name of the live one.
+        live: String,
+        /// What differs.
+        field: &'static str,
+    },
+    /// The API server would refuse the proposed spec, or the operator would.
+    #[error("the proposed spec breaks rules: {}", validate::summary(.0))]
+    Invalid(Vec<Invalid>),
+    /// Something that a plan needs could not be read.
+    #[error(transparent)]
+    Read(#[from] super::Error),
+}
+
+/// Plans for `proposed` in the place of `live`, which is the object as the API server has it now.
+/// Of the proposal count its spec, its labels and annotations, and whether it is to be deleted (a
+/// `deletionTimestamp`, whatever its time).
+///
+/// # Errors
+/// See [`Error`]. What cannot be seen is no error: the plan says that it is not known.
+pub async fn rehearse(
+    context: &Context,
+    live: &XsldCache,
+    proposed: XsldCache,
+) -> Result<Plan, Error> {
+    let subject = Subject::of(live).ok_or(Error::NotStored)?;
+    let object = instead_of(live, proposed)?;
+    let deleting = object.metadata.deletion_timestamp.is_some();
+    let valid = match check(live, &object) {
+        Ok(valid) => Some(valid),
+        // A broken spec never blocks a deletion.
+        Err(_) if deleting => None,
+        Err(invalid) => return Err(Error::Invalid(invalid)),
+    };
+    let nothing = || Resolved { access: None, problems: vec![] };
+    let now = match validate::cache(live) {
+        Ok(now) => resolve(context, &subject, &now).await?,
+        Err(_) => nothing(),
+    };
+    let then = match &valid {
+        Some(valid) if live.spec != object.spec => resolve(context, &subject, valid).await?,
+        Some(_) | None => nothing(),
+    };
+    let caches = caches(context, &subject, &object).await?;
+    let grids = grids::read(context, &subject, &caches).await?;
+    let unheard = now.access.is_none() && !deleting;
+    let pass = Pass::look(context, &object, &subject, valid, now.access, grids).await?;
+    let mut plan = plan::plan(pass.inputs(&pass.state));
+    let problems: Vec<Wait> = now.problems.iter().chain(&then.problems).map(wait).collect();
+    if let (true, Some(first)) = (unheard && plan.end != End::Settled, problems.first()) {
+        plan.end = End::Waits(first.clone());
+    }
+    for problem in problems {
+        let told = plan.end == End::Waits(problem.clone()) || plan.put_off.contains(&problem);
+        if !told && !deleting {
+            plan.put_off.push(problem);
+        }
+    }
+    Ok(plan)
+}
+
+fn wait(problem: &Problem) -> Wait {
+    Wait { reason: problem.reason.as_str().to_owned(), message: problem.message.clone() }
+}
+
+/// The object as the API server would have it after the proposal was applied.
+fn instead_of(live: &XsldCache, proposed: XsldCache) -> Result<XsldCache, Error> {
+    let (was, is) = (&live.metadata, proposed.metadata);
+    let differs = |one: &Option<String>, other: &Option<String>| other.is_some() && one != other;
+    let field = match () {
+        () if was.name != is.name => Some("name"),
+        () if differs(&was.namespace, &is.namespace) => Some("namespace"),
+        () if differs(&was.uid, &is.uid) => Some("UID"),
+        () => None,
+    };
+    if let Some(field) = field {
+        let (namespace, name) = (was.namespace.as_deref(), was.name.as_deref());
+        let live = format!("{}/{}", namespace.unwrap_or_default(), name.unwrap_or_default());
+        return Err(Error::OtherObject { live, field });
+    }
+    let mut object = XsldCache { spec: proposed.spec, ..live.clone() };
+    let metadata = &mut object.metadata;
+    (metadata.labels, metadata.annotations) = (is.labels, is.annotations);
+    // A deletion that has begun is not taken back.
+    metadata.deletion_timestamp = was.deletion_timestamp.clone().or(is.deletion_timestamp);
+    if object.spec != live.spec {
+        metadata.generation = Some(was.generation.unwrap_or(0).saturating_add(1));
+    }
+    Ok(object)
+}
+
+/// The rules of a spec, and those of its change.
+fn check(live: &XsldCache, object: &XsldCache) -> Result<validate::ValidCache, Vec<Invalid>> {
+    let valid = validate::cache(object)?;
+    let change = validate::cache_change(&live.spec, &object.spec);
+    if change.is_empty() { Ok(valid) } else { Err(change) }
+}
+
+/// The caches of the namespace, with the proposal in its place: grids and templates choose among
+/// them.
+async fn caches(
+    context: &Context,
+    subject: &Subject,
+    object: &XsldCache,
+) -> Result<Vec<Arc<XsldCache>>, Error> {
+    let api: Api<XsldCache> = Api::namespaced(context.client.clone(), &subject.identity.namespace);
+    let (params, timeout) = (kube::api::ListParams::default(), context.times.request);
+    let listed = objects::timed("list the XsldCaches", timeout, api.list(&params)).await?;
+    let others =
+        listed.items.into_iter().filter(|cache| cache.metadata.name != object.metadata.name);
+    Ok(others.chain([object.clone()]).map(Arc::new).collect())
+}
+
+#[cfg(test)]
+mod tests;
