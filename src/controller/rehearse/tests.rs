@@ -113,7 +113,7 @@ fn context(client: &kube::Client) -> (Arc<Context>, MemoryStore) {
     let (clock, times) = (SystemClock::new(), Times::default());
     let api = Api::namespaced(client.clone(), "team");
     let leadership = Keeper::new(api, "me".into(), clock.clone(), times).leadership();
-    let anchor = AnchorKeeper::new(Api::namespaced(client.clone(), "team"), times.request);
+    let anchor = AnchorKeeper::new(Api::namespaced(client.clone(), "team"), times.request, None);
     let context = Context::new(ContextParts {
         client: client.clone(),
         store: Arc::new(store.clone()),
