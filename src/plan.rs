@@ -5,8 +5,9 @@
 //! that answers one question only: what is seen after this step succeeded, when nothing else
 //! happens? So a plan cannot drift from what is done; it can only be overtaken by the world.
 //!
-//! How long things take is not said, because nobody knows it. What is not seen well enough now is
-//! told as unknown, never guessed.
+//! How long things take is not said, because nobody knows it; two operations that do not need each
+//! other may therefore come in another order. What is not seen well enough now is told as unknown,
+//! never guessed.
 
 mod follow;
 mod ideal;

@@ -21,6 +21,7 @@ use crate::manifests::{self, CommittedTemplate, Evictions};
 use crate::observation::Observation;
 use crate::observe::{self, Access, Objects};
 use crate::status::{self, Problem, publish};
+use crate::times::Times;
 use crate::validate::{self, Invalid, ValidCache};
 
 /// Records that one pass may append before it looks again.
@@ -183,20 +184,9 @@ impl<'a> Pass<'a> {
 
     /// What a decision looks at, with `state` in the place of the journal's.
     pub(super) fn inputs<'b>(&'b self, state: &'b CacheState) -> Inputs<'b> {
-        let commands = self.access.as_ref().map(|access| &access.profile.commands);
-        Inputs {
-            wanted: &self.wanted,
-            seen: &self.seen,
-            state,
-            watch: &self.watch,
-            times: &self.context.times,
-            now_us: self.context.clock.wall().as_microsecond(),
-            join_command: commands.map_or("", |commands| &commands.join.command),
-            disjoin_command: commands.map_or("", |commands| &commands.disjoin.command),
-            replication_command: commands
-                .map_or("", |commands| &commands.configure_replication.command),
-            promote_command: commands.map_or("", |commands| &commands.promote.command),
-        }
+        let (watch, context) = (&self.watch, self.context);
+        let now = (watch, &context.times, context.clock.wall().as_microsecond());
+        inputs(&self.wanted, &self.seen, state, now, self.access.as_ref())
     }
 
     /// Decides and does it. `None` when something was done; else what is waited for.
@@ -315,6 +305,30 @@ impl<'a> Pass<'a> {
         let (client, timeout) = (&context.client, context.times.request);
         publish::publish_cache(client, self.object, &status, timeout).await?;
         Ok(())
+    }
+}
+
+/// What a decision looks at. Without access to the members no task is known by its command.
+pub(super) fn inputs<'a>(
+    wanted: &'a Wanted,
+    seen: &'a Observation,
+    state: &'a CacheState,
+    (watch, times, now_us): (&'a Watch, &'a Times, i64),
+    access: Option<&'a Access>,
+) -> Inputs<'a> {
+    let commands = access.map(|access| &access.profile.commands);
+    Inputs {
+        wanted,
+        seen,
+        state,
+        watch,
+        times,
+        now_us,
+        join_command: commands.map_or("", |commands| &commands.join.command),
+        disjoin_command: commands.map_or("", |commands| &commands.disjoin.command),
+        replication_command: commands
+            .map_or("", |commands| &commands.configure_replication.command),
+        promote_command: commands.map_or("", |commands| &commands.promote.command),
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use kube::Api;
 
-use super::pass::Pass;
+use super::pass::{self, Pass};
 use super::resolve::{Resolved, resolve};
 use super::{Context, Subject, grids, objects};
 use crate::crd::XsldCache;
@@ -33,6 +33,9 @@ pub enum Error {
     /// The API server would refuse the proposed spec, or the operator would.
     #[error("the proposed spec breaks rules: {}", validate::summary(.0))]
     Invalid(Vec<Invalid>),
+    /// The plan was not finished: the process ends, or this is a fault of the operator.
+    #[error("the plan was not finished")]
+    Unfinished(#[from] tokio::task::JoinError),
     /// Something that a plan needs could not be read.
     #[error(transparent)]
     Read(#[from] super::Error),
@@ -52,7 +55,11 @@ pub async fn rehearse(
     let subject = Subject::of(live).ok_or(Error::NotStored)?;
     let object = instead_of(live, proposed)?;
     let deleting = object.metadata.deletion_timestamp.is_some();
-    let valid = match check(live, &object) {
+    let change = validate::cache_change(&live.spec, &object.spec);
+    if !change.is_empty() {
+        return Err(Error::Invalid(change));
+    }
+    let valid = match validate::cache(&object) {
         Ok(valid) => Some(valid),
         // A broken spec never blocks a deletion.
         Err(_) if deleting => None,
@@ -71,7 +78,7 @@ pub async fn rehearse(
     let grids = grids::read(context, &subject, &caches).await?;
     let unheard = now.access.is_none() && !deleting;
     let pass = Pass::look(context, &object, &subject, valid, now.access, grids).await?;
-    let mut plan = plan::plan(pass.inputs(&pass.state));
+    let mut plan = plan(pass).await?;
     let problems: Vec<Wait> = now.problems.iter().chain(&then.problems).map(wait).collect();
     if let (true, Some(first)) = (unheard && plan.end != End::Settled, problems.first()) {
         plan.end = End::Waits(first.clone());
@@ -83,6 +90,17 @@ pub async fn rehearse(
         }
     }
     Ok(plan)
+}
+
+/// A plan of a hundred members takes a second: the lease and the passes do not wait for it.
+async fn plan(pass: Pass<'_>) -> Result<Plan, Error> {
+    let (times, now_us) = (pass.context.times, pass.context.clock.wall().as_microsecond());
+    let Pass { wanted, seen, state, watch, access, .. } = pass;
+    let planned = move || {
+        let by = (&watch, &times, now_us);
+        plan::plan(pass::inputs(&wanted, &seen, &state, by, access.as_ref()))
+    };
+    Ok(tokio::task::spawn_blocking(planned).await?)
 }
 
 fn wait(problem: &Problem) -> Wait {
@@ -113,13 +131,6 @@ fn instead_of(live: &XsldCache, proposed: XsldCache) -> Result<XsldCache, Error>
         metadata.generation = Some(was.generation.unwrap_or(0).saturating_add(1));
     }
     Ok(object)
-}
-
-/// The rules of a spec, and those of its change.
-fn check(live: &XsldCache, object: &XsldCache) -> Result<validate::ValidCache, Vec<Invalid>> {
-    let valid = validate::cache(object)?;
-    let change = validate::cache_change(&live.spec, &object.spec);
-    if change.is_empty() { Ok(valid) } else { Err(change) }
 }
 
 /// The caches of the namespace, with the proposal in its place: grids and templates choose among

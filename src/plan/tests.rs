@@ -1,6 +1,7 @@
 //! One plan for each kind of operation, told on the small world of the decisions.
 
 mod always;
+mod done;
 mod members;
 mod objects;
 mod rolls;
@@ -70,28 +71,33 @@ fn told(plan: &Plan) -> Vec<String> {
     for operation in &plan.operations {
         let continues = if operation.continues { "continues " } else { "" };
         told.push(format!("{continues}{}", operation.kind.name()));
-        told.extend(operation.steps.iter().map(|planned| match &planned.step {
-            Step::SetTemplate { digest, .. } => format!("- template {digest}"),
-            Step::ScaleStatefulSet { to, .. } => format!("- replicas {to}"),
-            Step::JoinMember { member, .. } => format!("- join {}", member.name),
-            Step::DisjoinMember { member, .. } => format!("- disjoin {}", member.name),
-            Step::RemoveGhostMember { member, .. } => format!("- remove {}", member.name),
-            Step::ResetMember { member } => format!("- reset {}", member.name),
-            Step::RollMember { member, .. } => format!("- roll {}", member.name),
-            Step::DeleteVolume { claim, .. } => format!("- delete {claim}"),
-            Step::GrowVolume { claim, to, .. } => format!("- grow {claim} to {to}"),
-            Step::SetUpReplication { replica, .. } => format!("- replicate to {}", replica.name),
-            Step::PromotePrimary { member, .. } => format!("- promote {}", member.name),
-            Step::CancelTask { task, .. } => format!("- cancel {task}"),
-            Step::CreateGrid { name, .. } => format!("- create grid {name}"),
-            Step::UpdateGrid { name, .. } => format!("- update grid {name}"),
-            Step::DeleteGrid { name, .. } => format!("- delete grid {name}"),
-            Step::UploadTemplate { name, .. } => format!("- upload {name}"),
-            Step::DeleteTemplate { name, .. } => format!("- delete template {name}"),
-            Step::DeleteStatefulSet { .. } => "- delete the set".to_owned(),
-        }));
+        told.extend(operation.steps.iter().map(|planned| short(&planned.step)));
     }
     told
+}
+
+/// A step, in short.
+fn short(step: &Step) -> String {
+    match step {
+        Step::SetTemplate { digest, .. } => format!("- template {digest}"),
+        Step::ScaleStatefulSet { to, .. } => format!("- replicas {to}"),
+        Step::JoinMember { member, .. } => format!("- join {}", member.name),
+        Step::DisjoinMember { member, .. } => format!("- disjoin {}", member.name),
+        Step::RemoveGhostMember { member, .. } => format!("- remove {}", member.name),
+        Step::ResetMember { member } => format!("- reset {}", member.name),
+        Step::RollMember { member, .. } => format!("- roll {}", member.name),
+        Step::DeleteVolume { claim, .. } => format!("- delete {claim}"),
+        Step::GrowVolume { claim, to, .. } => format!("- grow {claim} to {to}"),
+        Step::SetUpReplication { replica, .. } => format!("- replicate to {}", replica.name),
+        Step::PromotePrimary { member, .. } => format!("- promote {}", member.name),
+        Step::CancelTask { task, .. } => format!("- cancel {task}"),
+        Step::CreateGrid { name, .. } => format!("- create grid {name}"),
+        Step::UpdateGrid { name, .. } => format!("- update grid {name}"),
+        Step::DeleteGrid { name, .. } => format!("- delete grid {name}"),
+        Step::UploadTemplate { name, .. } => format!("- upload {name}"),
+        Step::DeleteTemplate { name, .. } => format!("- delete template {name}"),
+        Step::DeleteStatefulSet { .. } => "- delete the set".to_owned(),
+    }
 }
 
 fn names(claims: &[Claim]) -> Vec<&str> {

@@ -226,9 +226,12 @@ async fn a_deletion_is_planned_even_for_a_broken_spec() {
     let mut proposed = live(json!({"size": 0}));
     proposed.metadata.deletion_timestamp =
         Some(serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap());
-    let plan = rehearse(&context, &live(json!({})), proposed).await.unwrap();
+    let plan = rehearse(&context, &live(json!({})), proposed.clone()).await.unwrap();
     assert_eq!(plan.operations[0].kind.name(), "delete", "{plan}");
     assert_eq!((&plan.end, plan.put_off.len()), (&End::Settled, 0), "{plan}");
+    proposed.spec.group = "another".into();
+    let error = rehearse(&context, &live(json!({})), proposed).await.unwrap_err();
+    assert!(matches!(error, Error::Invalid(_)), "no object can come to be like that: {error:?}");
 }
 
 #[tokio::test]

@@ -43,6 +43,10 @@ impl Ideal<'_> {
                     view.members.sort_by(|one, other| one.name.cmp(&other.name));
                 }
             }
+            // A second look shows the same. It is taken only where the others are too few.
+            if matches!(report.group, Answer::Known(_)) {
+                report.group_again = Some(report.group.clone());
+            }
         }
     }
 

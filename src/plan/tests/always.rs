@@ -12,12 +12,12 @@ use crate::xsld::view::TaskStatus;
 
 /// What is wanted of the world.
 #[derive(Clone, Debug)]
-struct Wish {
+pub(super) struct Wish {
     size: u32,
     catalogs: u32,
     template: u8,
     partition: u32,
-    flags: u16,
+    pub(super) flags: u16,
 }
 
 impl Wish {
@@ -25,7 +25,7 @@ impl Wish {
         self.flags >> flag & 1 == 1
     }
 
-    fn of(&self, world: &mut World) {
+    pub(super) fn of(&self, world: &mut World) {
         let wanted = &mut world.wanted;
         wanted.generation += 1;
         (wanted.size, wanted.catalogs) = (self.size, self.catalogs);
@@ -59,7 +59,7 @@ impl Wish {
     }
 }
 
-fn wishes() -> impl Strategy<Value = Wish> {
+pub(super) fn wishes() -> impl Strategy<Value = Wish> {
     (1..=4_u32, 1..=3_u32, 1..=3_u8, 0..=2_u32, any::<u16>()).prop_map(
         |(size, catalogs, template, partition, flags)| Wish {
             size,

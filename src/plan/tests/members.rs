@@ -67,6 +67,15 @@ fn fewer_members_leave_one_by_one_and_each_volume_is_named() {
 }
 
 #[test]
+fn a_second_look_that_was_not_needed_among_three_is_imagined_when_one_is_left() {
+    let mut world = group(3);
+    // As it is observed: where three answer, nobody is read twice.
+    world.seen.reports.values_mut().for_each(|report| report.group_again = None);
+    world.wanted.size = 1;
+    assert_eq!(planned(&mut world).end, End::Settled);
+}
+
+#[test]
 fn retained_volumes_are_told_as_kept_and_none_is_deleted() {
     let mut world = group(3);
     world.wanted.size = 1;
