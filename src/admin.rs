@@ -18,6 +18,7 @@ use crate::metrics::Metrics;
 mod access;
 pub mod client;
 pub mod journal;
+pub mod plan;
 mod reach;
 pub mod tls;
 

@@ -60,7 +60,63 @@ pub struct Plugin {
     pub options: xsld_journal::cli::Options,
     /// What to look at.
     #[command(subcommand)]
-    pub command: xsld_journal::cli::Command,
+    pub command: PluginCommand,
+}
+
+/// What the plugin can do.
+#[derive(Debug, Subcommand)]
+pub enum PluginCommand {
+    /// Tells what the operator would do for a spec, step by step, without doing any of it.
+    #[command(after_help = PLAN_HELP)]
+    Plan(Plan),
+    /// The journal's commands.
+    #[command(flatten)]
+    Journal(xsld_journal::cli::Command),
+}
+
+const PLAN_HELP: &str = "\
+The plan comes out of the very decisions that the operator makes, followed in a world in which every
+step succeeds and nothing else happens: which members join, leave or are restarted, in which order, and
+which volume claims would be deleted. Nothing is changed, no member is asked to do anything, and no
+proposed password is tried.
+
+Examples:
+  What a smaller size would delete:
+    kubectl xsld plan shop/sessions --size 3
+  What a changed file would lead to:
+    kubectl xsld plan -f cache.yaml
+  What is still to be done for the spec as it is:
+    kubectl xsld plan shop/sessions
+  What goes with the cache:
+    kubectl xsld plan shop/sessions --delete -o json | jq .deletes
+
+You need the right to create xsldcaches/plan in the cache's namespace, and those that reading the
+journal needs to find the operator.
+
+Exit codes: 0 the spec would be reached, 1 it would not or that is not known, 2 there is no plan.";
+
+/// Options of `plan`.
+#[derive(Debug, Args)]
+pub struct Plan {
+    /// The cache; one that is there. Default: the one that the file names.
+    #[arg(value_name = "NAMESPACE/NAME")]
+    pub cache: Option<String>,
+
+    /// The XsldCache as it would be applied, YAML or JSON; `-` reads it from stdin. Default: as it is.
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+
+    /// With this `spec.size`.
+    #[arg(long, value_name = "N")]
+    pub size: Option<i32>,
+
+    /// With this `spec.image`.
+    #[arg(long, value_name = "IMAGE")]
+    pub image: Option<String>,
+
+    /// As if it were deleted.
+    #[arg(long)]
+    pub delete: bool,
 }
 
 const PLUGIN_EXAMPLES: &str = "\
@@ -69,6 +125,8 @@ Examples:
     kubectl xsld log --follow
   Why a cache is as it is, or what it waits for:
     kubectl xsld why shop/sessions
+  What a smaller size would do, and which volumes it would delete:
+    kubectl xsld plan shop/sessions --size 3
   A decision about a parked operation, under your own name:
     kubectl xsld resolve 01970f3e --decision retry --expect-head 40 --reason 'the node is back'
 

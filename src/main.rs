@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use xsld_journal::cli as journal;
 use xsld_operator::admin::client;
-use xsld_operator::args::{Cli, Cluster, Command, Crds, Endpoint, Journal, Plugin};
+use xsld_operator::args::{Cli, Cluster, Command, Crds, Endpoint, Journal, Plugin, PluginCommand};
 use xsld_operator::clock::{Clock, SystemClock};
 use xsld_operator::{crd, run, telemetry};
 
@@ -21,7 +21,14 @@ fn main() -> ExitCode {
     if called.as_ref().and_then(|path| path.file_stem()).is_some_and(|name| name == PLUGIN) {
         let Plugin { endpoint, cluster, options, command } = Plugin::parse();
         let remote = endpoint.url.is_some() || options.journal_dir.is_none();
-        return look(remote, &endpoint, &cluster, journal::Cli { options, command });
+        return match command {
+            PluginCommand::Plan(plan) => {
+                client::plan::main(&endpoint, &cluster, &plan, options.output)
+            }
+            PluginCommand::Journal(command) => {
+                look(remote, &endpoint, &cluster, journal::Cli { options, command })
+            }
+        };
     }
     match Cli::parse().command {
         Command::Run(args) => finish(operate(&args)),

@@ -24,6 +24,13 @@ pub(super) enum Right<'a> {
     /// `get xsldcaches/journal`: to read the journal of all caches that the operator works on. None
     /// means those of all namespaces.
     Read(Option<&'a str>),
+    /// `create xsldcaches/plan`: to be told what a spec would lead to for this cache.
+    Plan {
+        /// Namespace of the XsldCache.
+        namespace: &'a str,
+        /// Its name.
+        name: &'a str,
+    },
     /// `create xsldcaches/decision`: to decide about an operation of this cache.
     Decide {
         /// Namespace of the XsldCache.
@@ -37,6 +44,7 @@ impl Right<'_> {
     fn attributes(&self) -> ResourceAttributes {
         let (verb, subresource, namespace, name) = match self {
             Self::Read(namespace) => ("get", "journal", *namespace, None),
+            Self::Plan { namespace, name } => ("create", "plan", Some(*namespace), Some(*name)),
             Self::Decide { namespace, name } => {
                 ("create", "decision", Some(*namespace), Some(*name))
             }
@@ -58,6 +66,9 @@ impl Right<'_> {
                 format!("get xsldcaches.{GROUP}/journal in namespace {namespace}")
             }
             Self::Read(None) => format!("get xsldcaches.{GROUP}/journal in all namespaces"),
+            Self::Plan { namespace, name } => {
+                format!("create xsldcaches.{GROUP}/plan of {name} in namespace {namespace}")
+            }
             Self::Decide { namespace, name } => {
                 format!("create xsldcaches.{GROUP}/decision of {name} in namespace {namespace}")
             }

@@ -24,6 +24,8 @@ use crate::args::{Cluster, Endpoint};
 use crate::telemetry::chain;
 use crate::xsld::https::client_config;
 
+pub mod plan;
+
 /// How long a connection, or a silence of the operator, may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// The longest answer that is not a journal, in bytes.
@@ -107,6 +109,9 @@ pub enum Error {
         /// Its words.
         reason: String,
     },
+    /// There is nothing to plan for.
+    #[error(transparent)]
+    Proposal(#[from] plan::ProposalError),
     /// What is followed is not there any more.
     #[error("the operator has begun another journal: follow that one with a new command")]
     Replaced,
@@ -132,6 +137,7 @@ impl Error {
             | Self::NotServed(_)
             | Self::Forward { .. }
             | Self::Directory(_)
+            | Self::Proposal(_)
             | Self::Replaced
             | Self::Write(_) => false,
         }

@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | `GET /v1/journal` | `get xsldcaches/journal` | an export, as `journal export` writes it |
 //! | `GET /v1/journal?after=SEQ` | the same | the records behind that one, as soon as there are any |
+//! | `POST /v1/plan` | `create xsldcaches/plan` of that cache | what a spec would lead to |
 //! | `POST /v1/decisions` | `create xsldcaches/decision` of that cache | the record |
 //!
 //! Every caller shows a token of the cluster. Who decided is the name that the API server gives for
@@ -22,6 +23,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use k8s_openapi::api::authentication::v1::UserInfo;
 use kube::Client;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
@@ -35,6 +37,7 @@ use xsld_journal::record::Record;
 use xsld_journal::store::Head;
 
 use super::access::{self, Denied, Right};
+use super::plan::{PROPOSAL_MAX, plan};
 use super::tls::{self, Identity};
 use crate::controller::Context;
 use crate::metrics::{EndpointLabels, Metrics};
@@ -104,7 +107,7 @@ pub struct Journal {
     pub dir: PathBuf,
 }
 
-struct Shared {
+pub(super) struct Shared {
     journal: Journal,
     readers: Arc<Semaphore>,
 }
@@ -164,6 +167,7 @@ impl Endpoint {
             .route("/v1/journal", get(read))
             .route("/v1/decisions", post(decide))
             .layer(DefaultBodyLimit::max(BODY_MAX))
+            .route("/v1/plan", post(plan).layer(DefaultBodyLimit::max(PROPOSAL_MAX)))
             .with_state(shared);
         tls::serve(self.listener, self.identity, router, stop).await;
     }
@@ -193,11 +197,26 @@ impl Shared {
         &self.journal.context.client
     }
 
-    fn timeout(&self) -> Duration {
+    /// The operator's own.
+    pub(super) fn context(&self) -> &Context {
+        &self.journal.context
+    }
+
+    /// Who calls.
+    pub(super) async fn caller(&self, headers: &HeaderMap) -> Result<UserInfo, Denied> {
+        access::caller(self.client(), token(headers)?, self.timeout()).await
+    }
+
+    /// Lets them do it.
+    pub(super) async fn allow(&self, user: &UserInfo, right: &Right<'_>) -> Result<(), Denied> {
+        access::allow(self.client(), user, right, self.timeout()).await
+    }
+
+    pub(super) fn timeout(&self) -> Duration {
         self.journal.context.times.request
     }
 
-    fn answered(&self, route: &'static str, response: Response) -> Response {
+    pub(super) fn answered(&self, route: &'static str, response: Response) -> Response {
         let labels = EndpointLabels { route, code: response.status().as_u16() };
         let metrics: &Metrics = &self.journal.context.metrics;
         metrics.endpoint_requests.get_or_create(&labels).inc();
@@ -245,10 +264,8 @@ async fn try_read(
     headers: &HeaderMap,
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Result<Response, Denied> {
-    let (client, timeout) = (shared.client(), shared.timeout());
-    let user = access::caller(client, token(headers)?, timeout).await?;
-    let right = Right::Read(shared.journal.namespace.as_deref());
-    access::allow(client, &user, &right, timeout).await?;
+    let user = shared.caller(headers).await?;
+    shared.allow(&user, &Right::Read(shared.journal.namespace.as_deref())).await?;
     let busy = "the journal is being read by others: ask again in a while";
     let Query(Asked { after }) =
         asked.map_err(|error| Denied::new(StatusCode::BAD_REQUEST, error.body_text()))?;
@@ -299,9 +316,8 @@ async fn try_decide(
     headers: &HeaderMap,
     body: &[u8],
 ) -> Result<Response, Denied> {
-    let (client, timeout) = (shared.client(), shared.timeout());
     let context = &shared.journal.context;
-    let user = access::caller(client, token(headers)?, timeout).await?;
+    let user = shared.caller(headers).await?;
     let sent: Decision = serde_json::from_slice(body).map_err(|error| {
         Denied::new(StatusCode::BAD_REQUEST, format!("this is no decision: {error}"))
     })?;
@@ -310,13 +326,12 @@ async fn try_decide(
     let subject = match decision::find(&*context.store, &sent.operation) {
         Ok(subject) => subject,
         Err(refused) => {
-            let right = Right::Read(shared.journal.namespace.as_deref());
-            access::allow(client, &user, &right, timeout).await?;
+            shared.allow(&user, &Right::Read(shared.journal.namespace.as_deref())).await?;
             return Err(denied(&refused));
         }
     };
     let right = Right::Decide { namespace: &subject.namespace, name: &subject.name };
-    access::allow(client, &user, &right, timeout).await?;
+    shared.allow(&user, &right).await?;
     if !context.leadership.covers(Duration::ZERO) {
         let message = "this operator does not lead any more";
         return Err(Denied::new(StatusCode::SERVICE_UNAVAILABLE, message));

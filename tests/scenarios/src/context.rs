@@ -20,7 +20,7 @@ use xsld_sim::calls::Call;
 use xsld_sim::profile::Profile;
 use xsld_sim::world::OperatorProcess;
 
-pub use self::endpoint::{DECIDER, Endpoint, Person, READER, Rule};
+pub use self::endpoint::{DECIDER, Endpoint, PLANNER, Person, READER, Rule};
 pub use self::history::{Change, History};
 pub use self::objects::{Kind, condition, is_true};
 pub use self::operator::OperatorOptions;

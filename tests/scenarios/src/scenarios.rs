@@ -14,6 +14,7 @@ mod grids;
 mod input;
 mod losses;
 mod operators;
+mod plans;
 mod profile;
 mod random;
 mod repairs;
@@ -51,6 +52,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(fencing::scenarios());
     all.extend(decisions::scenarios());
     all.extend(endpoint::scenarios());
+    all.extend(plans::scenarios());
     all.extend(with_their_own(grids::scenarios()));
     all.extend(with_their_own(templates::scenarios()));
     all.extend(with_their_own(profile::scenarios()));

@@ -38,6 +38,8 @@ pub type Rule = (&'static str, &'static str, &'static str);
 /// What a person needs to read the journal, found by its anchor.
 pub const READER: [Rule; 2] =
     [("xsld.ibm.com", "xsldcaches/journal", "get"), ("", "configmaps", "get")];
+/// What a person needs to be told what a spec would lead to.
+pub const PLANNER: Rule = ("xsld.ibm.com", "xsldcaches/plan", "create");
 /// What a person needs to decide.
 pub const DECIDER: Rule = ("xsld.ibm.com", "xsldcaches/decision", "create");
 

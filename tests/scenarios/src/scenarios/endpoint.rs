@@ -33,13 +33,13 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     ]
 }
 
-fn said(output: &Output) -> String {
+pub(super) fn said(output: &Output) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     format!("{}: {}{}", output.status, text(&output.stdout), text(&output.stderr))
 }
 
 /// It ended with 2, printed no data and gave this reason.
-fn refused(output: &Output, reason: &str) -> Result {
+pub(super) fn refused(output: &Output, reason: &str) -> Result {
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     let is_so = output.status.code() == Some(2) && output.stdout.is_empty();
     ensure!(is_so && told.contains(reason), "not refused with `{reason}`: {}", said(output));
