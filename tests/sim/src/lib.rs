@@ -4,6 +4,7 @@ pub mod build;
 pub mod calls;
 pub mod control_plane;
 pub mod faults;
+pub mod go_module;
 pub mod kubelet;
 pub mod member;
 pub mod profile;
