@@ -5,6 +5,7 @@ pub mod calls;
 pub mod control_plane;
 pub mod faults;
 pub mod go_module;
+pub mod helm;
 pub mod kubelet;
 pub mod member;
 pub mod profile;

@@ -39,6 +39,8 @@ enum Command {
     Test(suite::Options),
     /// Builds the real Kubernetes control plane that the tests run on, once for each version.
     ControlPlane,
+    /// Builds Helm, with which the charts in deploy/helm are tested, once for each version.
+    Helm,
     /// Measures what is fast on purpose.
     Bench(bench::Options),
     /// Damages what must not break, at every byte.
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Command::Generate(options) => generate::run(&options),
         Command::Test(options) => suite::run(&options),
         Command::ControlPlane => suite::control_plane(),
+        Command::Helm => suite::helm(),
         Command::Bench(options) => bench::run(&options),
         Command::Torture(options) => torture::run(&options),
     };

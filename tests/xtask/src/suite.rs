@@ -19,8 +19,10 @@ use crate::report::{Report, Stage};
 const ON_CONTROL_PLANE: &str = "control_plane";
 /// The test program that runs the scenarios.
 const SCENARIOS: &str = "scenarios";
-/// The program that builds the control plane.
-const BUILDER: &str = "build-control-plane";
+/// The program that builds what needs Go, and the two things that it builds.
+const BUILDER: &str = "build-with-go";
+const CONTROL_PLANE: &str = "control-plane";
+const HELM: &str = "helm";
 /// Tells the tests which operator to run, so that they need not build one.
 const BINARY: &str = "XSLD_OPERATOR_BINARY";
 /// What every stage builds.
@@ -30,7 +32,8 @@ const EVERYTHING: [&str; 2] = ["--workspace", "--all-features"];
 #[derive(Clone, Debug, Default, Args)]
 #[command(after_help = "\
 Stages: formatting, clippy, build, generated files, unit and contract tests, documentation
-examples, control plane (built once, kept outside target/), control plane tests, scenarios.
+examples, control plane and Helm (built once, kept outside target/), control plane tests,
+scenarios.
 The last line is `N passed, N failed`; the exit status is 0 when nothing failed.
 
 Examples:
@@ -49,8 +52,8 @@ pub(crate) struct Options {
 /// A part of the tests that needs more than Rust.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Part {
-    /// The tests and the scenarios that run on a real Kubernetes control plane, which is built
-    /// with Go.
+    /// The tests and the scenarios that run on a real Kubernetes control plane, and the charts'
+    /// tests, which need Helm: both are built with Go.
     ControlPlane,
 }
 
@@ -74,8 +77,20 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
 /// # Errors
 /// When cargo cannot be run.
 pub(crate) fn control_plane() -> Result<bool> {
+    build_with_go(CONTROL_PLANE)
+}
+
+/// Builds Helm; false when that failed.
+///
+/// # Errors
+/// When cargo cannot be run.
+pub(crate) fn helm() -> Result<bool> {
+    build_with_go(HELM)
+}
+
+fn build_with_go(what: &str) -> Result<bool> {
     let package = ["--package", "xtask", "--features", "control-plane"];
-    let words = ["run", "--quiet"].into_iter().chain(package).chain(["--bin", BUILDER]);
+    let words = ["run", "--quiet"].into_iter().chain(package).chain(["--bin", BUILDER, "--", what]);
     let status = cargo::cargo(words).status().context("cannot run cargo")?;
     Ok(status.success())
 }
@@ -112,15 +127,18 @@ impl Suite<'_> {
         self.stage("unit and contract tests", &unit_tests(&self.workspace.tests))?;
         self.stage("documentation examples", &["--doc"])?;
         if self.options.without.contains(&Part::ControlPlane) {
-            let parts = "control plane tests, scenarios: --without control-plane was given";
+            let parts = "control plane tests, charts, scenarios: --without control-plane was given";
             self.report.left_out.push(parts.to_owned());
             return Ok(());
         }
-        if !self.builds_control_plane()? {
-            let parts = "control plane tests, scenarios: there is no control plane to run them on";
+        if !self.builds("control plane", CONTROL_PLANE)? {
+            let parts =
+                "control plane tests, charts, scenarios: there is no control plane to run them on";
             self.report.left_out.push(parts.to_owned());
             return Ok(());
         }
+        // Without Helm only the tests of the charts fail, and each says why.
+        self.builds("Helm", HELM)?;
         self.stage("control plane tests", &["--test", &format!("{ON_CONTROL_PLANE}*")])?;
         self.stage(SCENARIOS, &["--test", SCENARIOS])
     }
@@ -155,18 +173,18 @@ impl Suite<'_> {
         self.done(name, begun, count);
     }
 
-    /// Counts only when it fails.
-    fn builds_control_plane(&mut self) -> Result<bool> {
-        let begun = self.headline("control plane");
+    /// Has something built that needs Go. Counts only when it fails.
+    fn builds(&mut self, name: &'static str, what: &str) -> Result<bool> {
+        let begun = self.headline(name);
         let mut command = Command::new(self.workspace.program(BUILDER));
         cargo::clean(&mut command);
-        let ok = live::run(command.stdin(std::process::Stdio::null()), |_| {})?;
+        let ok = live::run(command.arg(what).stdin(std::process::Stdio::null()), |_| {})?;
         let mut count = Count::default();
         if !ok {
-            let hint = "control plane: see above; `--without control-plane` leaves this part out";
-            count.check(false, hint);
+            let hint = "see above; `--without control-plane` leaves this part out";
+            count.check(false, &format!("{name}: {hint}"));
         }
-        self.done("control plane", begun, count);
+        self.done(name, begun, count);
         Ok(ok)
     }
 

@@ -13,7 +13,7 @@ fn text(bytes: &[u8]) -> String {
 
 #[test]
 fn every_command_explains_itself() {
-    for command in ["build", "generate", "test", "control-plane", "bench"] {
+    for command in ["build", "generate", "test", "control-plane", "helm", "bench"] {
         let output = xtask(&[command, "--help"]);
         assert!(output.status.success(), "{command}");
         assert!(text(&output.stdout).contains("Usage: cargo xtask"), "{command}");

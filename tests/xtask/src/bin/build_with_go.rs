@@ -1,28 +1,52 @@
-//! Builds the Kubernetes control plane that the tests run on, or finds it built.
+//! Builds what the tests need and Go builds, or finds it built: the Kubernetes control plane, or
+//! Helm.
 //!
 //! A program of its own, so that `cargo xtask` need not be built with the simulator.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use clap::Parser;
 use xsld_sim::control_plane::{ControlPlane, Progress, Step};
+use xsld_sim::helm;
 
 /// A build takes minutes: so often it is told how far it is.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
+/// What is built.
+#[derive(Clone, Copy, Debug, Parser)]
+enum What {
+    /// etcd, kube-apiserver and kube-controller-manager.
+    ControlPlane,
+    /// Helm.
+    Helm,
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    match ControlPlane::build(&progress()).await {
-        Ok(programs) => {
-            anstream::println!("the control plane is ready: {}", programs.api_server.display());
+    match build(What::parse()).await {
+        Ok((what, program)) => {
+            anstream::println!("{what} is ready: {}", program.display());
             ExitCode::SUCCESS
         }
         Err(error) => {
-            anstream::eprintln!("error: {:#}", anyhow::Error::from(error));
+            anstream::eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// What it was in words, and one of its programs.
+async fn build(what: What) -> anyhow::Result<(&'static str, PathBuf)> {
+    let progress = progress();
+    Ok(match what {
+        What::ControlPlane => {
+            ("the control plane", ControlPlane::build(&progress).await?.api_server)
+        }
+        What::Helm => ("Helm", helm::find_or_build(&progress).await?),
+    })
 }
 
 fn progress() -> Progress {
