@@ -1,4 +1,5 @@
-//! `cargo xtask generate`: the custom resource definitions in `crds/`.
+//! `cargo xtask generate`: the custom resource definitions in `crds/`, and what the charts have of
+//! them and of the manifests.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,9 +10,12 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use crate::cargo::{self, Workspace, root};
+use crate::charts;
 
 /// The operator's program, which prints the definitions.
 pub(crate) const OPERATOR: &str = "xsld-operator";
+/// Where the definitions lie.
+const DEFINITIONS: &str = "crds";
 
 /// Options of `generate`.
 #[derive(Clone, Copy, Debug, Args)]
@@ -39,41 +43,66 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         anstream::println!("{difference}; `cargo xtask generate` writes it");
     }
     if differences.is_empty() {
-        anstream::println!("crds/ is up to date");
+        anstream::println!("crds/ and the charts' copies are up to date");
     }
     Ok(differences.is_empty())
 }
 
-/// What differs between `crds/` and what the program `operator` prints; one line each.
+/// What differs between the files and what they are made from, by the program `operator`; one line
+/// each.
 ///
 /// # Errors
 /// When the program fails or a file cannot be read.
 pub(crate) fn check(operator: &Path) -> Result<Vec<String>> {
-    let committed = read(&root().join("crds"))?;
-    Ok(differences(&committed, &generated(operator)?))
+    Ok(differences(&committed()?, &expected(operator)?))
 }
 
-/// Makes `crds/` what the program `operator` prints, and tells each file that changed.
+/// Makes the generated files what the program `operator` prints, and tells each that changed.
 ///
 /// # Errors
 /// When the program fails or a file cannot be written.
 pub(crate) fn write(operator: &Path) -> Result<()> {
-    let folder = root().join("crds");
-    let (committed, generated) = (read(&folder)?, generated(operator)?);
-    for (name, text) in &generated {
+    let (committed, expected) = (committed()?, expected(operator)?);
+    for (name, text) in &expected {
         if committed.get(name) != Some(text) {
-            let path = folder.join(name);
+            let path = root().join(name);
             fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
-            anstream::println!("wrote crds/{name}");
+            anstream::println!("wrote {name}");
         }
     }
-    for name in committed.keys().filter(|name| !generated.contains_key(*name)) {
-        let path = folder.join(name);
+    for name in committed.keys().filter(|name| !expected.contains_key(*name)) {
+        let path = root().join(name);
         fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
-        anstream::println!("removed crds/{name}");
+        anstream::println!("removed {name}");
     }
-    anstream::println!("crds/ holds {} definitions", generated.len());
+    anstream::println!("{} generated files are up to date", expected.len());
     Ok(())
+}
+
+/// All generated files as they should be, by path from the root.
+fn expected(operator: &Path) -> Result<BTreeMap<String, String>> {
+    let definitions = generated(operator)?;
+    let text = |path: &str| {
+        fs::read_to_string(root().join(path)).with_context(|| format!("cannot read {path}"))
+    };
+    let [own, caches] = charts::RIGHTS;
+    let mut files = charts::files(&definitions, [text(own.0)?, text(caches.0)?])?;
+    let of_crds = |(name, text)| (format!("{DEFINITIONS}/{name}"), text);
+    files.extend(definitions.into_iter().map(of_crds));
+    Ok(files)
+}
+
+/// The files as they are, by path from the root.
+fn committed() -> Result<BTreeMap<String, String>> {
+    let mut files = BTreeMap::new();
+    for folder in [DEFINITIONS].into_iter().chain(charts::FOLDERS) {
+        let read = read(&root().join(folder))?;
+        files.extend(read.into_iter().map(|(name, text)| (format!("{folder}/{name}"), text)));
+    }
+    if let Ok(text) = fs::read_to_string(root().join(charts::SCHEMA)) {
+        files.insert(charts::SCHEMA.to_owned(), text);
+    }
+    Ok(files)
 }
 
 /// The definitions by file name, from the program itself.
@@ -121,17 +150,17 @@ fn differences(
     let mut lines = Vec::new();
     for (name, text) in generated {
         match committed.get(name) {
-            None => lines.push(format!("crds/{name} is missing")),
+            None => lines.push(format!("{name} is missing")),
             Some(old) if old != text => {
                 let same = old.lines().zip(text.lines()).take_while(|(a, b)| a == b).count();
                 let line = same + 1;
-                lines.push(format!("crds/{name}:{line}: differs from what the types say"));
+                lines.push(format!("{name}:{line}: differs from what it is made from"));
             }
             Some(_) => {}
         }
     }
     let stale = committed.keys().filter(|name| !generated.contains_key(*name));
-    lines.extend(stale.map(|name| format!("crds/{name} belongs to no custom resource")));
+    lines.extend(stale.map(|name| format!("{name} is made from nothing")));
     lines
 }
 
@@ -150,9 +179,9 @@ mod tests {
         assert_eq!(
             differences(&committed, &generated),
             [
-                "crds/a.yaml:2: differs from what the types say",
-                "crds/new.yaml is missing",
-                "crds/old.yaml belongs to no custom resource"
+                "a.yaml:2: differs from what it is made from",
+                "new.yaml is missing",
+                "old.yaml is made from nothing"
             ]
         );
         assert!(differences(&generated, &generated).is_empty());

@@ -3,10 +3,11 @@
 //! Everything that a developer or a build server does is one command of this program, so that
 //! both do the same. Reading order: [`suite`] (the stages), [`live`] (a command with its output
 //! shown as it comes), [`count`] (what that output says), [`report`] (the summary), [`generate`],
-//! [`ship`], [`bench`], [`torture`], [`cargo`].
+//! [`charts`] (what of that the charts have), [`ship`], [`bench`], [`torture`], [`cargo`].
 
 mod bench;
 mod cargo;
+mod charts;
 mod count;
 mod generate;
 mod live;
@@ -30,10 +31,11 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Builds all that ships: the operator in release, the definitions in crds/, and checks the
-    /// manifests in deploy/.
+    /// Builds all that ships: the operator in release and the generated files, and checks the
+    /// manifests and the charts in deploy/.
     Build,
-    /// Writes the generated files: the custom resource definitions in crds/.
+    /// Writes the generated files: the custom resource definitions in crds/, and what the charts
+    /// in deploy/helm have of them and of the manifests.
     Generate(generate::Options),
     /// Runs every check and every test, in stages, and sums them up in the last line.
     Test(suite::Options),

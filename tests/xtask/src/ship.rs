@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 use crate::cargo::{self, Workspace};
 use crate::generate;
 
-/// Builds the operator in release, writes the definitions, checks the manifests; false when the
-/// build or a check fails.
+/// Builds the operator in release, writes the generated files, checks the manifests and the charts;
+/// false when the build or a check fails.
 ///
 /// # Errors
 /// When cargo cannot be run or a file cannot be written.
@@ -19,11 +19,12 @@ pub(crate) fn run() -> Result<bool> {
     let release = Workspace::read()?.target.join("release");
     let operator = release.join(generate::OPERATOR).with_extension(std::env::consts::EXE_EXTENSION);
     generate::write(&operator)?;
-    if !step(&mut cargo::cargo(["test", "--package", "xsld-operator", "--test", "deploy"]))? {
+    let checks = ["test", "--package", "xsld-operator", "--test", "deploy", "--test", "charts"];
+    if !step(&mut cargo::cargo(checks))? {
         return Ok(false);
     }
     anstream::println!("the operator is {}", operator.display());
-    anstream::println!("the definitions are in crds/, the manifests in deploy/manifests/");
+    anstream::println!("generated files are up to date; manifests and charts are in deploy/");
     Ok(true)
 }
 
