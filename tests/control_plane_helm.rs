@@ -31,8 +31,8 @@ async fn both_charts_live_from_installation_to_removal_and_the_journal_stays() -
     let operator = helm::path("xsld-operator");
     let times = test.times_as_values()?;
     let chart = [HOME, &operator, "--namespace", HOME, "--create-namespace", "--set", &times];
-    helm.run(&[&["install"], &chart[..]].concat()).await?;
-    test.operator_is_ready().await?;
+    helm.run(&[&["install", "--wait", "--timeout=3m"], &chart[..]].concat()).await?;
+    ensure!(test.operators_pod_is_ready().await?, "helm did not wait for the operator");
 
     test.a_cache_is_scaled_and_rolled_back(&helm).await?;
     let before = test.pod().await?;
@@ -151,9 +151,12 @@ impl Operated {
     }
 
     async fn uninstall_cache(&self, helm: &Helm) -> Result<()> {
-        helm.run(&["uninstall", "sessions", "-n", HOME]).await?;
-        self.is_gone(&cache(), Some(HOME)).await?;
-        self.is_gone(&grid(), Some(HOME)).await
+        helm.run(&["uninstall", "sessions", "-n", HOME, "--wait", "--timeout=3m"]).await?;
+        for (object, name) in [(cache(), "sessions"), (grid(), "carts")] {
+            let left = self.api(&object, Some(HOME)).get_opt(name).await?;
+            ensure!(left.is_none(), "helm did not wait until {name} was gone");
+        }
+        Ok(())
     }
 
     /// The time constants of this world, by the names that they have as values.

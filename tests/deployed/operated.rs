@@ -70,13 +70,15 @@ impl Operated {
     }
 
     pub(crate) async fn operator_is_ready(&self) -> Result<()> {
+        let ready = async || self.operators_pod_is_ready().await;
+        self.until("the operator's pod is ready", ready).await
+    }
+
+    pub(crate) async fn operators_pod_is_ready(&self) -> Result<bool> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), HOME);
-        self.until("the operator's pod is ready", async || {
-            let pod = pods.get_opt(POD).await?;
-            let conditions = pod.and_then(|pod| pod.status?.conditions).unwrap_or_default();
-            Ok(conditions.iter().any(|found| found.type_ == "Ready" && found.status == "True"))
-        })
-        .await
+        let pod = pods.get_opt(POD).await?;
+        let conditions = pod.and_then(|pod| pod.status?.conditions).unwrap_or_default();
+        Ok(conditions.iter().any(|found| found.type_ == "Ready" && found.status == "True"))
     }
 
     pub(crate) async fn operator_is_gone(&self) -> Result<()> {
