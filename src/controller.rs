@@ -188,6 +188,8 @@ impl Context {
         let quiet = if parts.term.cautious { parts.times.rebuild_quiet } else { Duration::ZERO };
         parts.metrics.epoch.set(i64::try_from(parts.term.epoch.0).unwrap_or(i64::MAX));
         parts.metrics.leader.set(1);
+        // What a former term left open or parked is told before anything new is recorded.
+        parts.metrics.follow(parts.store.as_ref());
         Arc::new(Self {
             client: parts.client,
             store: parts.store,
@@ -320,15 +322,7 @@ impl Context {
             let step = before.open_step().map_or("unknown", |open| open.step.name());
             self.metrics.steps.get_or_create(&StepLabels { step, outcome }).inc();
         }
-        let seq = i64::try_from(self.store.head().seq).unwrap_or(i64::MAX);
-        self.metrics.journal_sequence.set(seq);
-        let states = self.store.streams();
-        let open = states.iter().filter(|(_, state)| !state.closed);
-        let operations = states.iter().filter_map(|(_, state)| state.operation.as_ref());
-        let parked = operations.clone().filter(|operation| operation.parked.is_some()).count();
-        self.metrics.caches.set(i64::try_from(open.count()).unwrap_or(i64::MAX));
-        self.metrics.operations_open.set(i64::try_from(operations.count()).unwrap_or(i64::MAX));
-        self.metrics.operations_parked.set(i64::try_from(parked).unwrap_or(i64::MAX));
+        self.metrics.follow(self.store.as_ref());
     }
 
     /// Moves the anchor to the journal's present head.

@@ -8,6 +8,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use xsld_journal::store::Store;
 
 /// Labels of a step's outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -113,6 +114,19 @@ impl Metrics {
         }
     }
 
+    /// Sets what tells the journal's present state: its end, and its caches and their operations.
+    pub fn follow(&self, store: &dyn Store) {
+        let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        let states = store.streams();
+        let open = states.iter().filter(|(_, state)| !state.closed);
+        let operations = states.iter().filter_map(|(_, state)| state.operation.as_ref());
+        let parked = operations.clone().filter(|operation| operation.parked.is_some());
+        self.journal_sequence.set(i64::try_from(store.head().seq).unwrap_or(i64::MAX));
+        self.caches.set(count(open.count()));
+        self.operations_open.set(count(operations.count()));
+        self.operations_parked.set(count(parked.count()));
+    }
+
     /// All metrics in the OpenMetrics text form.
     pub fn render(&self) -> String {
         let mut text = String::new();
@@ -124,7 +138,49 @@ impl Metrics {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+    use xsld_journal::event::{Cause, Event, Goal, OperationId, OperationKind};
+    use xsld_journal::record::{Epoch, StreamId};
+    use xsld_journal::store::Append;
+    use xsld_journal::store::memory::MemoryStore;
+
     use super::*;
+
+    const CACHE: StreamId = StreamId(Uuid::from_u128(0xca));
+
+    fn add(store: &MemoryStore, stream: StreamId, event: Event) {
+        let expected = store.stream_head(stream).map_or(0, |head| head.stream_seq);
+        let operation = (stream == CACHE && expected > 0).then(|| OperationId(Uuid::from_u128(1)));
+        let events = vec![event];
+        let (time_us, blobs) = (0, vec![]);
+        let append =
+            Append { stream, expected, epoch: Epoch(1), operation, time_us, events, blobs };
+        store.append(append).unwrap();
+    }
+
+    #[test]
+    fn a_journal_that_is_found_is_told_before_anything_is_added_to_it() {
+        let store = MemoryStore::new(Uuid::from_u128(7));
+        add(&store, StreamId::JOURNAL, Event::Genesis { namespace_uid: "ns-uid".into() });
+        add(&store, StreamId::JOURNAL, Event::EpochBegun { holder: "me".into() });
+        add(&store, CACHE, Event::CacheOpened { namespace: "ns".into(), name: "c".into() });
+        let goal = Goal::Members { size: 1, catalogs: 1 };
+        let cause = Cause { generation: 1, reason: "spec.size".into() };
+        let kind = OperationKind::Bootstrap;
+        add(&store, CACHE, Event::OperationBegun { kind, goal, cause });
+        let metrics = Metrics::default();
+        metrics.follow(&store);
+        let told = |metrics: &Metrics| {
+            let open = metrics.operations_open.get();
+            (metrics.caches.get(), open, metrics.operations_parked.get())
+        };
+        assert_eq!(told(&metrics), (1, 1, 0));
+        let parked = Event::OperationParked { reason: "InDoubt".into(), message: "look".into() };
+        add(&store, CACHE, parked);
+        metrics.follow(&store);
+        assert_eq!(told(&metrics), (1, 1, 1));
+        assert_eq!(metrics.journal_sequence.get(), i64::try_from(store.head().seq).unwrap());
+    }
 
     #[test]
     fn every_metric_is_rendered_with_its_prefix_and_help() {

@@ -10,11 +10,13 @@ mod manifests;
 #[path = "deployed/operated.rs"]
 mod operated;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::ResourceExt as _;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use helm::Helm;
 use manifests::{kustomization, root};
@@ -40,6 +42,11 @@ async fn both_charts_live_from_installation_to_removal_and_the_journal_stays() -
         .await?;
     test.until("the operator's pod is another", async || Ok(test.pod().await? != before)).await?;
     test.operator_is_ready().await?;
+    let metrics = test.metrics().await?;
+    ensure!(
+        metrics.contains("\nxsld_operator_caches 1\n"),
+        "the cache at rest is not told: {metrics}"
+    );
     test.a_cache_goes_and_its_volumes_follow_the_retention(&helm).await?;
 
     helm.run(&["uninstall", HOME, "-n", HOME]).await?;
@@ -177,6 +184,18 @@ impl Operated {
     async fn pod(&self) -> Result<Option<String>> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), HOME);
         Ok(pods.get_opt(POD).await?.and_then(|pod| pod.uid()))
+    }
+
+    /// What the operator tells a Prometheus.
+    async fn metrics(&self) -> Result<String> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), HOME);
+        let address = pods.get(POD).await?.status.and_then(|status| status.pod_ip);
+        let address = address.context("the operator's pod has no address")?;
+        let mut stream = TcpStream::connect((address, 8080)).await?;
+        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok(answer)
     }
 
     async fn claim(&self, namespace: &str, name: &str) -> Result<bool> {
