@@ -153,6 +153,10 @@ fn another(path: &str, default: &Value) -> Option<(Value, Vec<&'static str>)> {
         "adminPwd" => return Some((json!("P4ssword!!"), vec!["adminPasswordSecretRef=null"])),
         "secretKey" => return Some((json!("P4ssword!!"), vec!["secretKeySecretRef=null"])),
         "tls.caSecretRef.key" => return Some((json!("other"), vec!["tls.caSecretRef.name=\"a\""])),
+        "alerts.labels" => return Some((json!({"release": "a"}), vec!["alerts.install=true"])),
+        "dashboard.labels.grafana_dashboard" => {
+            return Some((json!("2"), vec!["dashboard.install=true"]));
+        }
         "storage.accessModes" => json!(["ReadWriteMany"]),
         "storage.retention.whenScaled" => json!("Retain"),
         "storage.retention.whenDeleted" => json!("Delete"),
@@ -245,6 +249,21 @@ async fn a_wrong_value_is_refused_by_its_name() -> Result<()> {
         assert!(said.contains(named), "{set}: {said}");
         assert!(!said.contains("Secret-word-1"), "{said}");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn alerts_and_dashboard_are_those_of_the_repository() -> Result<()> {
+    let words = ["--set=alerts.install=true,dashboard.install=true", "--namespace=ops"];
+    let found = helm().await?.template(OPERATOR, &words).await?;
+    let of_kind = |kind: &str| found.iter().find(|object| object["kind"] == kind).unwrap();
+    let monitoring = root().join("deploy/monitoring");
+    let alerts = documents(&monitoring.join("alerts.yaml"))?.remove(0);
+    assert_eq!(of_kind("PrometheusRule")["spec"], alerts["spec"]);
+    assert_eq!(of_kind("PrometheusRule")["metadata"]["namespace"], "ops");
+    let text = std::fs::read_to_string(monitoring.join("dashboard.json"))?;
+    let shipped = of_kind("ConfigMap")["data"]["xsld-operator.json"].as_str().unwrap();
+    assert_eq!(shipped.trim(), text.trim());
     Ok(())
 }
 

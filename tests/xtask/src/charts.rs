@@ -1,20 +1,25 @@
-//! What the charts in `deploy/helm` have of other files: copies of the definitions and of the rights,
-//! since a chart can read nothing outside of itself, and the schema of a cache's values. Pure.
+//! What the charts in `deploy/helm` have of other files: copies of the definitions, the rights, the alerts
+//! and the dashboard, since a chart can read nothing outside of itself, and the schema of a cache's
+//! values. Pure.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Map, Value, json};
 
-/// The folders whose YAML files are all generated, from the repository's root.
-pub(crate) const FOLDERS: [&str; 2] =
-    ["deploy/helm/xsld-operator/files/crds", "deploy/helm/xsld-operator/files/rbac"];
-/// The generated file that lies beside others.
+/// The copies of the definitions, from the repository's root.
+pub(crate) const DEFINITIONS: &str = "deploy/helm/xsld-operator/files/crds";
+/// The schema of a cache's values.
 pub(crate) const SCHEMA: &str = "deploy/helm/xsld-cache/values.schema.json";
-/// The files with the operator's rights, and the names of their copies.
-pub(crate) const RIGHTS: [(&str, &str); 2] = [
-    ("deploy/manifests/operator/role.yaml", "operator.yaml"),
-    ("deploy/manifests/role.yaml", "caches.yaml"),
+/// Files that the operator's chart has copies of, and the copies.
+pub(crate) const COPIES: [(&str, &str); 4] = [
+    ("deploy/manifests/operator/role.yaml", "deploy/helm/xsld-operator/files/rbac/operator.yaml"),
+    ("deploy/manifests/role.yaml", "deploy/helm/xsld-operator/files/rbac/caches.yaml"),
+    ("deploy/monitoring/alerts.yaml", "deploy/helm/xsld-operator/files/monitoring/alerts.yaml"),
+    (
+        "deploy/monitoring/dashboard.json",
+        "deploy/helm/xsld-operator/files/monitoring/dashboard.json",
+    ),
 ];
 
 /// Names of objects in a values file: where a name may be left empty, it may also be no name.
@@ -25,20 +30,20 @@ const CACHE_NAME: &str = "^([a-z]([-a-z0-9]*[a-z0-9])?)?$";
 const MAY_BE_EMPTY: usize = 2;
 
 /// The charts' generated files, by path from the root: made from the definitions by file name, and
-/// from the texts of [`RIGHTS`] in their order.
+/// from the texts of [`COPIES`] in their order.
 ///
 /// # Errors
 /// When a definition is missing or is not one.
 pub(crate) fn files(
     definitions: &BTreeMap<String, String>,
-    rights: [String; 2],
+    copied: Vec<String>,
 ) -> Result<BTreeMap<String, String>> {
     let mut files = BTreeMap::new();
     for (name, text) in definitions {
-        files.insert(format!("{}/{name}", FOLDERS[0]), text.clone());
+        files.insert(format!("{DEFINITIONS}/{name}"), text.clone());
     }
-    for ((_, name), text) in RIGHTS.iter().zip(rights) {
-        files.insert(format!("{}/{name}", FOLDERS[1]), text);
+    for ((_, copy), text) in COPIES.iter().zip(copied) {
+        files.insert((*copy).to_owned(), text);
     }
     let schema = serde_json::to_string_pretty(&cache_schema(definitions)?)?;
     files.insert(SCHEMA.to_owned(), format!("{schema}\n"));
@@ -285,12 +290,14 @@ mod tests {
     }
 
     #[test]
-    fn every_definition_and_every_right_has_its_copy() {
-        let files = files(&definitions(), ["a".to_owned(), "b".to_owned()]).unwrap();
+    fn every_definition_and_every_other_file_has_its_copy() {
+        let texts = || ["a", "b", "c", "d"].map(str::to_owned).to_vec();
+        let files = files(&definitions(), texts()).unwrap();
         assert_eq!(files["deploy/helm/xsld-operator/files/rbac/caches.yaml"], "b");
+        assert_eq!(files["deploy/helm/xsld-operator/files/monitoring/dashboard.json"], "d");
         assert!(files.contains_key("deploy/helm/xsld-operator/files/crds/datagrids.yaml"));
         assert!(files[SCHEMA].ends_with("}\n"));
-        assert_eq!(files.len(), 6);
-        assert!(super::files(&BTreeMap::new(), ["a".to_owned(), "b".to_owned()]).is_err());
+        assert_eq!(files.len(), 8);
+        assert!(super::files(&BTreeMap::new(), texts()).is_err());
     }
 }

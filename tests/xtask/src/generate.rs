@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -85,8 +86,8 @@ fn expected(operator: &Path) -> Result<BTreeMap<String, String>> {
     let text = |path: &str| {
         fs::read_to_string(root().join(path)).with_context(|| format!("cannot read {path}"))
     };
-    let [own, caches] = charts::RIGHTS;
-    let mut files = charts::files(&definitions, [text(own.0)?, text(caches.0)?])?;
+    let copied = charts::COPIES.iter().map(|(path, _)| text(path)).collect::<Result<_>>()?;
+    let mut files = charts::files(&definitions, copied)?;
     let of_crds = |(name, text)| (format!("{DEFINITIONS}/{name}"), text);
     files.extend(definitions.into_iter().map(of_crds));
     Ok(files)
@@ -95,12 +96,19 @@ fn expected(operator: &Path) -> Result<BTreeMap<String, String>> {
 /// The files as they are, by path from the root.
 fn committed() -> Result<BTreeMap<String, String>> {
     let mut files = BTreeMap::new();
-    for folder in [DEFINITIONS].into_iter().chain(charts::FOLDERS) {
+    for folder in [DEFINITIONS, charts::DEFINITIONS] {
         let read = read(&root().join(folder))?;
         files.extend(read.into_iter().map(|(name, text)| (format!("{folder}/{name}"), text)));
     }
-    if let Ok(text) = fs::read_to_string(root().join(charts::SCHEMA)) {
-        files.insert(charts::SCHEMA.to_owned(), text);
+    let copies = charts::COPIES.iter().map(|(_, copy)| *copy);
+    for path in copies.chain([charts::SCHEMA]) {
+        match fs::read_to_string(root().join(path)) {
+            Ok(text) => {
+                files.insert(path.to_owned(), text);
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error).with_context(|| format!("cannot read {path}")),
+        }
     }
     Ok(files)
 }
