@@ -94,7 +94,9 @@ async fn another_namespace_holds_every_object_and_the_account_that_rights_are_gi
 -> Result<()> {
     let words = ["--namespace=caches", "--set=crds.install=false"];
     for object in helm().await?.template(OPERATOR, &words).await? {
-        assert_eq!(object["metadata"]["namespace"], "caches", "{object}");
+        if !object["kind"].as_str().is_some_and(|kind| kind.starts_with("Cluster")) {
+            assert_eq!(object["metadata"]["namespace"], "caches", "{object}");
+        }
         for subject in object["subjects"].as_array().into_iter().flatten() {
             assert_eq!(subject["namespace"], "caches", "{object}");
         }
@@ -157,6 +159,7 @@ fn another(path: &str, default: &Value) -> Option<(Value, Vec<&'static str>)> {
         "dashboard.labels.grafana_dashboard" => {
             return Some((json!("2"), vec!["dashboard.install=true"]));
         }
+        "journalEndpoint.tlsSecretName" => json!("tls"),
         "storage.accessModes" => json!(["ReadWriteMany"]),
         "storage.retention.whenScaled" => json!("Retain"),
         "storage.retention.whenDeleted" => json!("Delete"),
@@ -249,6 +252,40 @@ async fn a_wrong_value_is_refused_by_its_name() -> Result<()> {
         assert!(said.contains(named), "{set}: {said}");
         assert!(!said.contains("Secret-word-1"), "{said}");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_of_the_whole_cluster_tells_releases_apart() -> Result<()> {
+    let helm = helm().await?;
+    let mut names = BTreeMap::new();
+    for namespace in ["xsld-operator", "caches", "more"] {
+        let words = ["--set=crds.install=false", "--namespace", namespace];
+        for object in helm.template(OPERATOR, &words).await? {
+            if object["metadata"].get("namespace").is_none() {
+                let key = format!("{} {}", object["kind"], object["metadata"]["name"]);
+                let other = names.insert(key.clone(), namespace);
+                assert_eq!(other, None, "{key} is in {namespace} as well");
+            }
+        }
+    }
+    assert_eq!(names.len(), 6, "{names:?}");
+    let without = ["--set=crds.install=false,journalEndpoint.enabled=false"];
+    for object in helm.template(OPERATOR, &without).await? {
+        assert!(object["metadata"]["namespace"].is_string(), "{object}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_roles_for_people_are_the_plain_ones_and_bound_to_nobody() -> Result<()> {
+    let words = ["--set=crds.install=false,journalEndpoint.enabled=false"];
+    let helm = helm().await?;
+    let before = by_name(helm.template(OPERATOR, &words).await?);
+    let with = [&words[..], &["--set=journalEndpoint.roles=true"]].concat();
+    let mut added = by_name(helm.template(OPERATOR, &with).await?);
+    added.retain(|name, _| !before.contains_key(name));
+    assert_eq!(added, by_name(kustomization(&root().join("deploy/manifests/people"))?));
     Ok(())
 }
 

@@ -17,6 +17,7 @@ use kube::api::{Api, Patch, PatchParams};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use xsld_sim::authority::{self, Authority};
 
 use helm::Helm;
 use manifests::{kustomization, root};
@@ -33,7 +34,8 @@ async fn both_charts_live_from_installation_to_removal_and_the_journal_stays() -
     let operator = helm::path("xsld-operator");
     let times = test.times_as_values()?;
     let chart = [HOME, &operator, "--namespace", HOME, "--create-namespace", "--set", &times];
-    helm.run(&[&["install", "--wait", "--timeout=3m"], &chart[..]].concat()).await?;
+    let more = "--set=journalEndpoint.roles=true,dashboard.install=true";
+    helm.run(&[&["install", "--wait", "--timeout=3m", more], &chart[..]].concat()).await?;
     ensure!(test.operators_pod_is_ready().await?, "helm did not wait for the operator");
 
     test.a_cache_is_scaled_and_rolled_back(&helm).await?;
@@ -47,6 +49,7 @@ async fn both_charts_live_from_installation_to_removal_and_the_journal_stays() -
         metrics.contains("\nxsld_operator_caches 1\n"),
         "the cache at rest is not told: {metrics}"
     );
+    test.serves_its_journal().await?;
     test.a_cache_goes_and_its_volumes_follow_the_retention(&helm).await?;
 
     helm.run(&["uninstall", HOME, "-n", HOME]).await?;
@@ -71,10 +74,18 @@ async fn plain_manifests_are_taken_over_by_the_chart_for_all_namespaces() -> Res
     let install = ["install", HOME, &operator, "-n", HOME, "--set=watchAllNamespaces=true"];
     let refused = helm.refused(&install).await?;
     ensure!(refused.contains("invalid ownership metadata"), "{refused}");
-    let take = ["--set", &times, "--take-ownership", "--force-conflicts"];
+    let fingerprint = test.certificate("journal-tls").await?;
+    let tls = "--set=journalEndpoint.tlsSecretName=journal-tls";
+    let take = ["--set", &times, tls, "--take-ownership", "--force-conflicts"];
     helm.run(&[&install[..], &take].concat()).await?;
     test.until("the operator's pod is another", async || Ok(test.pod().await? != before)).await?;
     test.operator_is_ready().await?;
+    test.until("the endpoint has the certificate of the Secret", async || {
+        let annotations = test.annotations_of_the_anchor().await?;
+        Ok(annotations.get("xsld.ibm.com/journal-fingerprint") == Some(&fingerprint))
+    })
+    .await?;
+    test.serves_its_journal().await?;
 
     test.namespace("team").await?;
     let password = format!("--set=adminPwd={PASSWORD},secretKey={PASSWORD}");
@@ -164,6 +175,17 @@ impl Operated {
             ensure!(left.is_none(), "helm did not wait until {name} was gone");
         }
         Ok(())
+    }
+
+    /// Puts a certificate and its key into a Secret, and tells its fingerprint.
+    async fn certificate(&self, name: &str) -> Result<String> {
+        let pem = Authority::new("a test")?.sign(&["xsld-operator.xsld-operator.svc"])?;
+        let key = pem.find("-----BEGIN PRIVATE KEY").context("no key was made")?;
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name},
+            "type": "kubernetes.io/tls",
+            "stringData": {"tls.crt": &pem[..key], "tls.key": &pem[key..]}});
+        self.apply(&secret, Some(HOME)).await?;
+        authority::fingerprint(&pem).context("no certificate was made")
     }
 
     /// The time constants of this world, by the names that they have as values.

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
-use xsld_operator::metrics::{ErrorLabels, Metrics, StepLabels};
+use xsld_operator::metrics::{EndpointLabels, ErrorLabels, Metrics, StepLabels};
 
 /// What the kubelet tells of every claim.
 const KUBELETS: [&str; 2] =
@@ -56,6 +56,7 @@ fn exposed() -> String {
     let metrics = Metrics::default();
     metrics.steps.get_or_create(&StepLabels { step: "join_member", outcome: "failed" }).inc();
     metrics.errors.get_or_create(&ErrorLabels { category: "observe" }).inc();
+    metrics.endpoint_requests.get_or_create(&EndpointLabels { route: "journal", code: 200 }).inc();
     metrics.render()
 }
 

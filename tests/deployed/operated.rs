@@ -1,5 +1,6 @@
 //! A world in which the operator runs as a pod, under its own service account.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -103,9 +104,7 @@ impl Operated {
 
     /// Under its own account the operator asks who calls, and serves them.
     pub(crate) async fn serves_its_journal(&self) -> Result<()> {
-        let anchors: Api<ConfigMap> = Api::namespaced(self.client.clone(), HOME);
-        let anchor = anchors.get("xsld-operator-journal").await?;
-        let annotations = anchor.metadata.annotations.unwrap_or_default();
+        let annotations = self.annotations_of_the_anchor().await?;
         let told = |name: &str| annotations.get(name).map(String::as_str);
         ensure!(told("xsld.ibm.com/operator-pod") == Some(POD), "{annotations:?}");
         let url = told("xsld.ibm.com/journal-endpoint").context("no endpoint is told")?;
@@ -117,6 +116,12 @@ impl Operated {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         ensure!(output.status.success(), "{}: {said}", output.status);
         Ok(())
+    }
+
+    pub(crate) async fn annotations_of_the_anchor(&self) -> Result<BTreeMap<String, String>> {
+        let anchors: Api<ConfigMap> = Api::namespaced(self.client.clone(), HOME);
+        let anchor = anchors.get("xsld-operator-journal").await?;
+        Ok(anchor.metadata.annotations.unwrap_or_default())
     }
 
     /// The operator's log tells of no request that the API server refused.

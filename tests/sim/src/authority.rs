@@ -4,6 +4,15 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
 };
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use sha2::{Digest as _, Sha256};
+
+/// SHA-256 of the first certificate of a PEM text, as the operator tells it; none without one.
+pub fn fingerprint(pem: &str) -> Option<String> {
+    let certificate = CertificateDer::from_pem_slice(pem.as_bytes()).ok()?;
+    Some(Sha256::digest(&certificate).iter().map(|byte| format!("{byte:02x}")).collect())
+}
 
 /// Signs certificates of members for as long as it lives; its key is nowhere else.
 pub struct Authority {

@@ -12,9 +12,18 @@ pub(crate) const DEFINITIONS: &str = "deploy/helm/xsld-operator/files/crds";
 /// The schema of a cache's values.
 pub(crate) const SCHEMA: &str = "deploy/helm/xsld-cache/values.schema.json";
 /// Files that the operator's chart has copies of, and the copies.
-pub(crate) const COPIES: [(&str, &str); 4] = [
+pub(crate) const COPIES: [(&str, &str); 7] = [
     ("deploy/manifests/operator/role.yaml", "deploy/helm/xsld-operator/files/rbac/operator.yaml"),
     ("deploy/manifests/role.yaml", "deploy/helm/xsld-operator/files/rbac/caches.yaml"),
+    ("deploy/manifests/operator/callers.yaml", "deploy/helm/xsld-operator/files/rbac/callers.yaml"),
+    (
+        "deploy/manifests/people/journal-reader.yaml",
+        "deploy/helm/xsld-operator/files/rbac/journal-reader.yaml",
+    ),
+    (
+        "deploy/manifests/people/journal-decider.yaml",
+        "deploy/helm/xsld-operator/files/rbac/journal-decider.yaml",
+    ),
     ("deploy/monitoring/alerts.yaml", "deploy/helm/xsld-operator/files/monitoring/alerts.yaml"),
     (
         "deploy/monitoring/dashboard.json",
@@ -291,13 +300,16 @@ mod tests {
 
     #[test]
     fn every_definition_and_every_other_file_has_its_copy() {
-        let texts = || ["a", "b", "c", "d"].map(str::to_owned).to_vec();
+        let texts = || COPIES.map(|(original, _)| original.to_owned()).to_vec();
         let files = files(&definitions(), texts()).unwrap();
-        assert_eq!(files["deploy/helm/xsld-operator/files/rbac/caches.yaml"], "b");
-        assert_eq!(files["deploy/helm/xsld-operator/files/monitoring/dashboard.json"], "d");
+        for (original, copy) in COPIES {
+            assert_eq!(files[copy], original);
+            let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+            assert!(name(original) == name(copy) || name(original) == "role.yaml", "{copy}");
+        }
         assert!(files.contains_key("deploy/helm/xsld-operator/files/crds/datagrids.yaml"));
         assert!(files[SCHEMA].ends_with("}\n"));
-        assert_eq!(files.len(), 8);
+        assert_eq!(files.len(), COPIES.len() + 4);
         assert!(super::files(&BTreeMap::new(), texts()).is_err());
     }
 }

@@ -31,8 +31,15 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- end -}}
 
-{{- /* A role, its rules taken from a file of the plain manifests, and its binding to the operator's
-       account. Takes root, kind (Role or ClusterRole), name and file. */ -}}
+{{- /* The one role of a release for one namespace that is of the whole cluster, so its name tells releases
+       apart. That of the plain manifests in their own namespace. */ -}}
+{{- define "xsld-operator.callers" -}}
+{{- $home := "xsld-operator" -}}
+xsld-operator-callers{{ if ne .Release.Namespace $home }}-{{ .Release.Namespace }}{{ end }}
+{{- end -}}
+
+{{- /* A role, its rules taken from a file of the plain manifests. Takes root, kind (Role or ClusterRole),
+       name and file. */ -}}
 {{- define "xsld-operator.role" -}}
 {{- $rules := (.root.Files.Get .file | splitList "\n---\n" | first | fromYaml).rules -}}
 apiVersion: rbac.authorization.k8s.io/v1
@@ -46,6 +53,11 @@ metadata:
     {{- include "xsld-operator.labels" .root | nindent 4 }}
 rules:
   {{- toYaml $rules | nindent 2 }}
+{{- end -}}
+
+{{- /* The same, bound to the operator's account. */ -}}
+{{- define "xsld-operator.boundRole" -}}
+{{ include "xsld-operator.role" . }}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: {{ .kind }}Binding
