@@ -38,6 +38,12 @@ async fn both_charts_live_from_installation_to_removal_and_the_journal_stays() -
     helm.run(&[&["install", "--wait", "--timeout=3m", more], &chart[..]].concat()).await?;
     ensure!(test.operators_pod_is_ready().await?, "helm did not wait for the operator");
 
+    test.a_second_release_needs_a_namespace_of_its_own(&helm).await?;
+    let larger =
+        ["upgrade", HOME, &operator, "-n", HOME, "--reuse-values", "--set=journal.size=9Gi"];
+    let refused = helm.refused(&larger).await?;
+    ensure!(refused.contains("updates to statefulset spec"), "{refused}");
+
     test.a_cache_is_scaled_and_rolled_back(&helm).await?;
     let before = test.pod().await?;
     helm.run(&["upgrade", HOME, &operator, "-n", HOME, "--reuse-values", "--set=log.levels=debug"])
@@ -111,6 +117,24 @@ fn grid() -> Value {
 }
 
 impl Operated {
+    /// One operator a namespace, and one release with the definitions.
+    async fn a_second_release_needs_a_namespace_of_its_own(&self, helm: &Helm) -> Result<()> {
+        let chart = helm::path("xsld-operator");
+        let times = self.times_as_values()?;
+        let install = ["install", "second", &chart, "--set", &times];
+        let without = "--set=crds.install=false";
+        let refused = helm.refused(&[&install[..], &["-n", HOME, without]].concat()).await?;
+        ensure!(refused.contains("invalid ownership metadata"), "{refused}");
+        let other = ["-n", "other", "--create-namespace"];
+        let refused = helm.refused(&[&install[..], &other].concat()).await?;
+        ensure!(refused.contains("invalid ownership metadata"), "{refused}");
+        let waits = [without, "--wait", "--timeout=3m"];
+        helm.run(&[&install[..], &other, &waits].concat()).await?;
+        helm.run(&["uninstall", "second", "-n", "other", "--wait", "--timeout=3m"]).await?;
+        ensure!(self.claim("other", "journal-xsld-operator-0").await?, "its journal is gone");
+        Ok(())
+    }
+
     /// A cache of one with a grid grows by an upgrade and shrinks by a rollback.
     async fn a_cache_is_scaled_and_rolled_back(&self, helm: &Helm) -> Result<()> {
         let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "sessions"},
