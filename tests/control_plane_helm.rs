@@ -21,7 +21,7 @@ use xsld_sim::authority::{self, Authority};
 
 use helm::Helm;
 use manifests::{kustomization, root};
-use operated::{HOME, Operated, POD};
+use operated::{HOME, Operated, POD, ready};
 
 const PASSWORD: &str = "Password123!";
 
@@ -50,11 +50,8 @@ async fn both_charts_live_from_installation_to_removal_and_the_journal_stays() -
         .await?;
     test.until("the operator's pod is another", async || Ok(test.pod().await? != before)).await?;
     test.operator_is_ready().await?;
-    let metrics = test.metrics().await?;
-    ensure!(
-        metrics.contains("\nxsld_operator_caches 1\n"),
-        "the cache at rest is not told: {metrics}"
-    );
+    let told = async || Ok(test.metrics().await?.contains("\nxsld_operator_caches 1\n"));
+    test.until("the metrics tell of the cache at rest", told).await?;
     test.serves_its_journal().await?;
     test.a_cache_goes_and_its_volumes_follow_the_retention(&helm).await?;
 
@@ -146,9 +143,10 @@ impl Operated {
         self.until("the grid is online", online).await?;
 
         let chart = helm::path("xsld-cache");
-        helm.run(&["upgrade", "sessions", &chart, "-n", HOME, "--reuse-values", "--set=size=2"])
-            .await?;
-        self.has_members(&cache(), HOME, 2).await?;
+        let larger = ["--reuse-values", "--set=size=2", "--wait", "--timeout=3m"];
+        helm.run(&[&["upgrade", "sessions", &chart, "-n", HOME], &larger[..]].concat()).await?;
+        let status = self.status(&cache(), HOME).await?;
+        ensure!(status["members"] == 2 && ready(&status), "helm did not wait: {status}");
         ensure!(self.claim(HOME, "vol-sessions-1").await?, "the second member has no volume");
         helm.run(&["rollback", "sessions", "1", "-n", HOME]).await?;
         self.has_members(&cache(), HOME, 1).await?;

@@ -217,7 +217,7 @@ impl Operated {
 }
 
 /// Whether a status says Ready.
-fn ready(status: &Value) -> bool {
+pub(crate) fn ready(status: &Value) -> bool {
     let conditions = status["conditions"].as_array().into_iter().flatten();
     conditions.into_iter().any(|found| found["type"] == "Ready" && found["status"] == "True")
 }
