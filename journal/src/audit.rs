@@ -9,8 +9,11 @@
 //! that was never acknowledged. The torn bytes are kept in `<segment>.broken-<n>`. Everybody else
 //! only reads, and takes no notice of it. Damage anywhere else is never passed over: it is told
 //! with its segment, line and sequence.
+//!
+//! Old segments may be retired: a [`Base`] stands for their records from then on.
 
 mod ballast;
+mod base;
 mod checkpoint;
 mod export;
 mod line;
@@ -22,12 +25,18 @@ mod writer;
 
 #[cfg(test)]
 pub(crate) use ballast::BALLAST_BYTES;
-pub(crate) use ballast::release_in as release_ballast;
+pub(crate) use ballast::{is_kept_in as has_ballast, release_in as release_ballast};
+pub use base::{Base, BaseError, Kept, kept};
+pub(crate) use base::{LOOKS, bases, delete_all_but, delete_segments, read as read_base};
 pub use checkpoint::{Checkpoint, FOLD_VERSION, Ignored, Sealed, checkpoints};
 pub(crate) use checkpoint::{Covered, Refolding};
-pub use export::{ExportError, Header, export_segments, read_header, stream_export, write_header};
-pub(crate) use line::render;
+pub use export::{
+    ExportError, Header, export_base, export_segments, read_header, stream_export, write_base,
+    write_header,
+};
 pub use line::{LineError, StoredLine, readable_event, time_text};
+pub(crate) use line::{read as read_line, render};
+pub(crate) use load::beginning;
 pub use load::{LoadError, Loaded, TornTail, load, load_after};
 pub use reader::{Follower, Form, Lines, Position, RawLine, Segment, broken_files, segments};
 pub(crate) use survey::Looked;

@@ -2,23 +2,27 @@
 //!
 //! It reads only the audit file, writes nothing and goes on after what it finds.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, sync_channel};
 
 use serde::Serialize;
 use uuid::Uuid;
 
 use crate::audit::{
-    Assembler, Found, Ignored, Item, Lines, Looked, Position, RawLine, Refolding, Segment,
-    Unreadable, broken_files, segments,
+    Assembler, Base, Found, Ignored, Item, Kept, LOOKS, Lines, Position, Refolding, Segment,
+    Unreadable, broken_files, kept, segments,
 };
 use crate::chain::{self, Hash};
 use crate::event::{Event, Step, StepKey};
 use crate::record::{Epoch, Record, StreamId};
 use crate::replay::Folded;
 use crate::store::ledger::external_digests;
+
+mod looking;
+mod retired;
+
+use looking::look_at_all;
 
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -74,6 +78,10 @@ pub enum Kind {
     Unfinished,
     /// A checkpoint is not what the records fold to. It is not used; the records count.
     Checkpoint,
+    /// What stands for retired records is damaged, lost, or not what the journal says of it.
+    Base,
+    /// Records were retired: what they fold to stands for them.
+    Retired,
 }
 
 impl Kind {
@@ -94,8 +102,9 @@ impl Kind {
             | Self::Illegal
             | Self::Pairing
             | Self::MissingText
-            | Self::Checkpoint => (1, 1),
-            Self::OpenOperation | Self::Broken | Self::Unfinished => (0, 0),
+            | Self::Checkpoint
+            | Self::Base => (1, 1),
+            Self::OpenOperation | Self::Broken | Self::Unfinished | Self::Retired => (0, 0),
         }
     }
 }
@@ -139,6 +148,8 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// How many checkpoints were found to be what the records fold to.
     pub checkpoints: usize,
+    /// The last record that was retired; 0 while none was.
+    pub retired: u64,
 }
 
 impl Report {
@@ -162,8 +173,27 @@ impl Report {
 /// # Errors
 /// When a file cannot be read.
 pub fn check_dir(dir: &Path, anchor: Option<Anchor>) -> io::Result<Report> {
+    for _ in 1..LOOKS {
+        let before = first_seq(dir)?;
+        let report = check_dir_once(dir, anchor);
+        // Else what was to be read may have been retired meanwhile, which is no finding.
+        if first_seq(dir)? == before {
+            return report;
+        }
+    }
+    check_dir_once(dir, anchor)
+}
+
+fn first_seq(dir: &Path) -> io::Result<Option<u64>> {
+    Ok(segments(dir)?.first().map(|first| first.first_seq))
+}
+
+fn check_dir_once(dir: &Path, anchor: Option<Anchor>) -> io::Result<Report> {
     let refolding = Refolding::begin(dir)?;
-    let mut report = check_lines(segments(dir)?, anchor, refolding)?;
+    let Kept { base, segments, left, refused, is_newer } = kept(dir)?;
+    let mut report = check_lines(base.as_ref(), segments, anchor, refolding)?;
+    let unusable = if is_newer { Kind::NewerFormat } else { Kind::Base };
+    retired::tell_files(base.as_ref(), (unusable, &refused), &left, &mut report);
     for name in broken_files(dir)? {
         let message = "torn or damaged bytes that were taken out of the segment".to_owned();
         let (severity, kind) = (Severity::Note, Kind::Broken);
@@ -172,26 +202,40 @@ pub fn check_dir(dir: &Path, anchor: Option<Anchor>) -> io::Result<Report> {
     Ok(report)
 }
 
-/// Checks some segments, such as an export, against an anchor where one is at hand.
+/// Checks some segments, such as an export, behind the base that it has, if any, against an anchor
+/// where one is at hand.
 ///
 /// # Errors
 /// When a file cannot be read.
-pub fn check_segments(segments: Vec<Segment>, anchor: Option<Anchor>) -> io::Result<Report> {
-    check_lines(segments, anchor, Refolding::default())
+pub fn check_segments(
+    base: Option<&Base>,
+    segments: Vec<Segment>,
+    anchor: Option<Anchor>,
+) -> io::Result<Report> {
+    check_lines(base, segments, anchor, Refolding::default())
 }
 
 /// Checks line by line: however long a journal is, only what its records fold to is in memory.
 fn check_lines(
+    base: Option<&Base>,
     segments: Vec<Segment>,
     anchor: Option<Anchor>,
     refolding: Refolding,
 ) -> io::Result<Report> {
-    let mut checker = Checker { refolding, ..Checker::default() };
+    let mut checker = base.map_or_else(Checker::default, Checker::behind);
+    checker.refolding = refolding;
+    if let Some(base) = base {
+        // A checkpoint may stand just where the retired records end.
+        checker.compare_checkpoint(base.seq(), &base.snapshot.head.hash);
+    }
     let mut assembler = Assembler::default();
     look_at_all(Lines::new(segments), |looked| {
         assembler.push_looked(looked).iter().for_each(|item| checker.item(item));
     })?;
     let mut report = checker.end(anchor);
+    if let Some(base) = base {
+        retired::tell(base, &mut report);
+    }
     if let Some(position) = assembler.unfinished() {
         let message = "an append that is being written, or that a crash tore".to_owned();
         let place = Some(position.to_string());
@@ -199,46 +243,6 @@ fn check_lines(
         report.findings.push(Finding { severity, seq: None, place, kind, message });
     }
     Ok(report)
-}
-
-/// Lines that are looked at together, by one of the threads.
-const CHUNK: usize = 512;
-/// Threads that look at lines while this one reads on and checks what they saw.
-const LOOKERS: usize = 2;
-
-/// Looks at lines on threads beside, as most of the work is there, and hands them over in order.
-fn look_at_all(mut lines: Lines, mut take: impl FnMut(Looked)) -> io::Result<()> {
-    std::thread::scope(|scope| {
-        let lookers: Vec<_> = (0..LOOKERS)
-            .map(|_| {
-                let (give, given) = sync_channel::<Vec<RawLine>>(2);
-                let (see, seen) = sync_channel::<Vec<Looked>>(2);
-                scope.spawn(move || {
-                    let look = |chunk: Vec<RawLine>| chunk.into_iter().map(Looked::at).collect();
-                    given.iter().map(look).try_for_each(|chunk| see.send(chunk))
-                });
-                (give, seen)
-            })
-            .collect();
-        let gone = |_| io::Error::other("a thread that looks at lines has ended");
-        let mut in_flight = VecDeque::new();
-        for (give, seen) in lookers.iter().cycle() {
-            if in_flight.len() > LOOKERS {
-                let oldest: &Receiver<Vec<Looked>> = in_flight.pop_front().unwrap_or(seen);
-                oldest.recv().map_err(|_| gone(()))?.into_iter().for_each(&mut take);
-            }
-            let chunk = lines.by_ref().take(CHUNK).collect::<io::Result<Vec<_>>>()?;
-            if chunk.is_empty() {
-                break;
-            }
-            give.send(chunk).map_err(|_| gone(()))?;
-            in_flight.push_back(seen);
-        }
-        for seen in in_flight {
-            seen.recv().map_err(|_| gone(()))?.into_iter().for_each(&mut take);
-        }
-        Ok(())
-    })
 }
 
 /// Checks what was read of a journal.
@@ -267,6 +271,10 @@ struct Checker {
     attempts: BTreeMap<StepKey, (u64, bool)>,
     digests: BTreeSet<String>,
     refolding: Refolding,
+    /// What stands for the retired records, by its sequence and digest.
+    base: Option<(u64, String)>,
+    /// The last retirement that was read: its record, and the last record that it retired.
+    retirement: Option<(u64, u64)>,
 }
 
 impl Checker {
@@ -279,6 +287,7 @@ impl Checker {
 
     fn end(mut self, anchor: Option<Anchor>) -> Report {
         self.open_operations();
+        self.base_is_named();
         if let Some(anchor) = anchor {
             self.anchor(anchor);
         }
@@ -295,18 +304,25 @@ impl Checker {
     fn record(&mut self, found: &Found) {
         let record = &found.entry.record;
         let at = At { seq: record.seq(), place: &found.position };
+        if let Event::RecordsRetired { through, .. } = record.event {
+            self.retirement = Some((at.seq, through));
+        }
         self.line(found, &at);
         self.sequence(at.seq, &record.envelope.previous, &record.hash, &at);
         self.envelope(record, &at);
         self.texts(found, &at);
         self.pair(record, &at);
         self.transition(record, &at);
-        if self.refolding.is_at(at.seq) {
-            let digest = self.folded.digest();
-            self.refolding.compare(at.seq, &record.hash, &digest);
-        }
+        self.compare_checkpoint(at.seq, &record.hash);
         self.report.records += 1;
         self.report.head = Some((at.seq, record.hash));
+    }
+
+    fn compare_checkpoint(&mut self, seq: u64, hash: &Hash) {
+        if self.refolding.is_at(seq) {
+            let digest = self.folded.digest();
+            self.refolding.compare(seq, hash, &digest);
+        }
     }
 
     fn unreadable(&mut self, unreadable: &Unreadable) {
@@ -485,10 +501,13 @@ impl Checker {
             notes.push((operation.begun_seq, message));
         }
         for (seq, message) in notes {
-            let (severity, kind) = (Severity::Note, Kind::OpenOperation);
-            let seq = Some(seq);
-            self.report.findings.push(Finding { severity, seq, place: None, kind, message });
+            self.note(Kind::OpenOperation, Some(seq), message);
         }
+    }
+
+    fn note(&mut self, kind: Kind, seq: Option<u64>, message: String) {
+        let severity = Severity::Note;
+        self.report.findings.push(Finding { severity, seq, place: None, kind, message });
     }
 
     fn anchor(&mut self, anchor: Anchor) {
@@ -498,6 +517,10 @@ impl Checker {
         let (kind, message) = match self.hashes.get(&anchor.seq) {
             Some(hash) if *hash == anchor.hash => return,
             Some(_) => (Kind::Fork, "the anchor names another record".to_owned()),
+            None if self.base.as_ref().is_some_and(|(through, _)| anchor.seq < *through) => {
+                let message = format!("record {} was retired: nothing to compare", anchor.seq);
+                return self.note(Kind::Retired, Some(anchor.seq), message);
+            }
             None => {
                 let head = self.report.head.map_or(0, |(seq, _)| seq);
                 let message = format!(
@@ -555,6 +578,7 @@ pub(crate) fn told_of(event: &Event) -> Option<(StepKey, bool)> {
         | Event::MemberAbsent { .. }
         | Event::VolumeRetained { .. }
         | Event::Decided { .. }
+        | Event::RecordsRetired { .. }
         | Event::CacheClosed { .. } => None,
     }
 }

@@ -451,6 +451,23 @@ pub enum Event {
         /// BLAKE3 of the two documents, hex.
         digest: String,
     },
+    /// The records up to one of them were retired: what they fold to is kept in a base, and they
+    /// themselves are deleted once this record is durable. Refused when it does not go beyond the
+    /// last retirement, or would reach itself.
+    RecordsRetired {
+        /// The last record that goes.
+        through: u64,
+        /// Its hash, hex: the first record that stays names it.
+        hash: String,
+        /// Digest of the state after it, hex, as it was folded anew from the records that go.
+        state: String,
+        /// BLAKE3 of the base's first line, hex.
+        base: String,
+        /// How many records go.
+        records: u64,
+        /// Which limit they were beyond.
+        reason: String,
+    },
 }
 
 impl Event {
@@ -483,6 +500,7 @@ impl Event {
             Self::Decided { .. } => "decided",
             Self::CacheClosed { .. } => "cache_closed",
             Self::TemplateAdopted { .. } => "template_adopted",
+            Self::RecordsRetired { .. } => "records_retired",
         }
     }
 }

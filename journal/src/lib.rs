@@ -6,7 +6,7 @@
 //!
 //! Reading order: [`event`] (what may be recorded), [`state`] (what it means: the one transition
 //! table), [`record`] (the envelope), [`codec`] and [`chain`] (its bytes), [`audit`] (the file that
-//! is synced first), [`store`] (the two backends), [`replay`], [`check`], [`decision`], [`cli`].
+//! is synced first), [`store`] (the two backends), [`retention`] (what may go), [`replay`], [`check`], [`decision`], [`cli`].
 //!
 //! **Architecture Invariants**: this crate knows neither the cluster's API nor the cache's, and no
 //! async runtime. It reads no clock and makes no ids: times and ids come in as values. Replay has
@@ -22,6 +22,7 @@ pub mod event;
 mod io;
 pub mod record;
 pub mod replay;
+pub mod retention;
 pub mod state;
 pub mod store;
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::record::{Record, StreamId};
 use crate::state::{CacheState, IllegalTransition, LogState};
+use crate::store::ledger::Snapshot;
 use crate::store::{self, Store};
 
 /// What some first records of a journal fold to.
@@ -31,6 +32,18 @@ pub struct IllegalRecord {
     pub source: IllegalTransition,
 }
 
+impl From<&Snapshot> for Folded {
+    /// What the records up to there were folded to before: what comes next is folded onto it.
+    fn from(snapshot: &Snapshot) -> Self {
+        let caches = snapshot.streams.iter().filter(|(id, _)| **id != StreamId::JOURNAL);
+        Self {
+            log: LogState::clone(&snapshot.log),
+            streams: caches.map(|(id, (_, state))| (*id, CacheState::clone(state))).collect(),
+            seq: snapshot.head.seq,
+        }
+    }
+}
+
 impl Folded {
     /// BLAKE3 of the states, hex: the same for the same records, in every run and on every machine.
     pub fn digest(&self) -> String {
@@ -47,7 +60,7 @@ impl Folded {
         let stream = record.envelope.stream;
         if stream == StreamId::JOURNAL {
             let mut log = self.log.clone();
-            log.apply(record.envelope.epoch.0, &record.event).map_err(illegal)?;
+            log.apply(seq, record.envelope.epoch.0, &record.event).map_err(illegal)?;
             self.log = log;
         } else {
             let mut state = self.streams.get(&stream).cloned().unwrap_or_default();
@@ -113,7 +126,10 @@ pub enum Mismatch {
 /// # Errors
 /// The first difference.
 pub fn verify(store: &dyn Store) -> Result<(), Mismatch> {
-    let folded = fold(&store.scan(1)?)?;
+    let mut folded = store.base().map_or_else(Folded::default, |base| Folded::from(&*base));
+    for record in &store.scan(1)? {
+        folded.apply(record)?;
+    }
     if folded.log != *store.log_state() {
         return Err(Mismatch::Stream(StreamId::JOURNAL));
     }

@@ -3,6 +3,9 @@
 //! [`CacheState::apply`] guards live appends and replay alike. It is total: an event that the
 //! present state refuses is an [`IllegalTransition`], never a panic. There is no clock, no
 //! randomness and no map without an order in here, so the same records give the same state.
+//!
+//! A state also stands in bases, which are read for ever, as the records behind them are gone: a field
+//! that is added to one has a default (`#[serde(default)]`), and none is renamed or taken away.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -383,6 +386,23 @@ pub struct LogState {
     pub holder: Option<String>,
     /// The gap after which this journal began, where there is one.
     pub gap: Option<Gap>,
+    /// The last retirement of records. Left out while there is none, so that the state of a journal
+    /// that keeps all its records is told as it ever was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retired: Option<Retired>,
+}
+
+/// Records that a journal has no more, as it was recorded before they were deleted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retired {
+    /// The last one of them.
+    pub through: u64,
+    /// Its hash, hex.
+    pub hash: String,
+    /// BLAKE3 of the first line of the base that stands for them, hex.
+    pub base: String,
+    /// Sequence of the record that says so.
+    pub seq: u64,
 }
 
 /// What a journal goes on after: another one of which records are lost.
@@ -397,11 +417,11 @@ pub struct Gap {
 }
 
 impl LogState {
-    /// Folds one record of the journal's own stream.
+    /// Folds one record of the journal's own stream, which has this sequence.
     ///
     /// # Errors
     /// [`IllegalTransition`] when the state refuses the event.
-    pub fn apply(&mut self, epoch: u64, event: &Event) -> Result<(), IllegalTransition> {
+    pub fn apply(&mut self, seq: u64, epoch: u64, event: &Event) -> Result<(), IllegalTransition> {
         match event {
             Event::Genesis { namespace_uid } => {
                 refuse_if(self.namespace_uid.is_some(), event, "the journal has its genesis")?;
@@ -420,6 +440,14 @@ impl LogState {
                     found_seq: *found_seq,
                     anchor_seq: *anchor_seq,
                 });
+            }
+            Event::RecordsRetired { through, hash, base, .. } => {
+                refuse_if(self.namespace_uid.is_none(), event, "there is no genesis")?;
+                let before = self.retired.as_ref().map_or(0, |retired| retired.through);
+                refuse_if(*through <= before, event, "these records were retired before")?;
+                refuse_if(*through >= seq, event, "the record would retire itself")?;
+                let (through, hash, base) = (*through, hash.clone(), base.clone());
+                self.retired = Some(Retired { through, hash, base, seq });
             }
             Event::CacheOpened { .. }
             | Event::OperationBegun { .. }

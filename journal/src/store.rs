@@ -14,12 +14,14 @@ use crate::chain::Hash;
 use crate::codec;
 use crate::event::{Event, OperationId, Text};
 use crate::record::{Epoch, Record, StreamId};
+use crate::retention::{Done, Retirement};
 use crate::state::{CacheState, IllegalTransition, LogState};
 
 pub mod ledger;
 pub mod memory;
 pub mod sled;
 
+use ledger::Snapshot;
 pub use memory::{Fault, MemoryStore};
 pub use sled::{Healed, OpenError, OpenOptions, OpenReport, SledStore, open};
 
@@ -199,6 +201,68 @@ pub enum Error {
     },
 }
 
+/// Why records could not be retired.
+#[derive(Debug, thiserror::Error)]
+pub enum RetireError {
+    /// A file could not be read, written or deleted.
+    #[error("the records could not be retired")]
+    Io(#[from] std::io::Error),
+    /// The retirement could not be recorded.
+    #[error("the retirement could not be recorded")]
+    Append(#[from] AppendError),
+    /// Nothing is retired of a journal that is poisoned.
+    #[error("the journal is poisoned: {reason}")]
+    Poisoned {
+        /// What happened first.
+        reason: String,
+    },
+    /// What is stored is not what it ought to be; nothing was retired.
+    #[error("nothing is retired, because record {seq} is not what it ought to be: {why}")]
+    Differs {
+        /// The record.
+        seq: u64,
+        /// What does not fit.
+        why: String,
+    },
+    /// The base that stands for what was retired before is lost, so no other can follow it.
+    #[error("nothing is retired, because the base of the records up to {seq} is lost")]
+    BaseLost {
+        /// The last record that was retired.
+        seq: u64,
+    },
+}
+
+/// How much there is of a journal, and what limits it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Bytes of the segments of the audit file, and of the base.
+    pub audit_bytes: u64,
+    /// Bytes of the generation of sled that is in use.
+    pub sled_bytes: u64,
+    /// How many segments there are.
+    pub segments: u64,
+    /// The first record that is kept; 0 without one.
+    pub first_seq: u64,
+    /// The last one.
+    pub last_seq: u64,
+    /// The record after which the newest checkpoint stands; 0 without one.
+    pub checkpoint_seq: u64,
+    /// Whether the room is there that is kept for a full disk.
+    pub has_reserve: bool,
+    /// How many records the open operation has that has most.
+    pub operation_records: u32,
+}
+
+impl Figures {
+    /// How many records are kept.
+    pub fn kept(&self) -> u64 {
+        match self.first_seq {
+            0 => 0,
+            first => (self.last_seq + 1).saturating_sub(first),
+        }
+    }
+}
+
 /// A journal that is open. All that the readers return is durable.
 pub trait Store: Send + Sync + 'static {
     /// Appends records to one stream, all or none, and returns when they are durable. Blocks.
@@ -222,13 +286,14 @@ pub trait Store: Send + Sync + 'static {
     /// All caches' streams with their states, closed ones included, in the order of their ids.
     fn streams(&self) -> Vec<(StreamId, Arc<CacheState>)>;
 
-    /// The hash of a record; none when there is no such record.
+    /// The hash of a record; none when there is no such record, or when it was retired and is not
+    /// the last one of those.
     fn hash_at(&self, seq: u64) -> Option<Hash>;
 
     /// A text of an event; none when it is not in this journal.
     fn text(&self, text: &Text) -> Option<String>;
 
-    /// All records from a sequence on.
+    /// All records from a sequence on, but for those that were retired.
     ///
     /// # Errors
     /// When a stored record cannot be read back as it was written.
@@ -236,6 +301,32 @@ pub trait Store: Send + Sync + 'static {
 
     /// Why nothing can be appended any more; none while all is well.
     fn poisoned(&self) -> Option<String>;
+
+    /// What the retired records fold to: the state before the first record that [`Store::scan`]
+    /// gives. None while none was retired, or where that is lost.
+    fn base(&self) -> Option<Arc<Snapshot>> {
+        None
+    }
+
+    /// The last record that was retired; 0 while none was.
+    fn retired(&self) -> u64 {
+        0
+    }
+
+    /// Retires what is beyond the limits and not wanted any more, if there is such; not all at once
+    /// where that is much. Blocks while it folds the records that go. Appends go on meanwhile. A
+    /// store that has no files of its own keeps all.
+    ///
+    /// # Errors
+    /// See [`RetireError`]. What was deleted by then was recorded before; nothing else is lost.
+    fn retire(&self, _ask: &Retirement) -> Result<Option<Done>, RetireError> {
+        Ok(None)
+    }
+
+    /// How much there is, and what limits it.
+    fn figures(&self) -> Figures {
+        Figures { last_seq: self.head().seq, ..Figures::default() }
+    }
 }
 
 #[cfg(test)]

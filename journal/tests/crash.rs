@@ -4,6 +4,8 @@
 //! journal of that directory, appends from several threads until it is killed, and prints a line
 //! for every acknowledged append.
 //!
+//! With [`RETIRES_VARIABLE`] set, it retires all records that may go, all the time.
+//!
 //! A run kills a hundred times; `XSLD_KILLS=2000` kills two thousand times, a new journal for each
 //! hundred.
 
@@ -23,13 +25,16 @@ use xsld_journal::event::{
 };
 use xsld_journal::record::{Epoch, Record, StreamId, text_for_event};
 use xsld_journal::replay;
-use xsld_journal::store::{Append, OpenError, OpenOptions, SledStore, Store, open};
+use xsld_journal::retention::{Limits, Retirement};
+use xsld_journal::store::{Append, Healed, OpenError, OpenOptions, SledStore, Store, open};
 
 const DIR_VARIABLE: &str = "XSLD_JOURNAL_CRASH_TEST_DIR";
 /// How often one journal's writer is killed.
 const KILLS: u64 = 100;
 /// How often in all; [`KILLS`] when it is not set.
 const KILLS_VARIABLE: &str = "XSLD_KILLS";
+/// Whether the process retires records as well.
+const RETIRES_VARIABLE: &str = "XSLD_JOURNAL_CRASH_TEST_RETIRES";
 const WRITERS: u128 = 4;
 const JOURNAL: Uuid = Uuid::from_u128(1);
 
@@ -59,6 +64,13 @@ fn child_appends() {
     begin_term(&store);
     say("open");
     std::thread::scope(|scope| {
+        if std::env::var_os(RETIRES_VARIABLE).is_some() {
+            scope.spawn(|| {
+                loop {
+                    retire(&store);
+                }
+            });
+        }
         for writer in 0..WRITERS {
             let store = Arc::clone(&store);
             scope.spawn(move || {
@@ -68,6 +80,17 @@ fn child_appends() {
             });
         }
     });
+}
+
+/// Retires all that may go.
+fn retire(store: &SledStore) {
+    let limits = Limits { bytes: Some(0), ..Limits::default() };
+    let (epoch, now_us) = (store.head().epoch, 1_767_225_600_000_000);
+    let ask = Retirement { limits, keep_from: u64::MAX, epoch, now_us };
+    match store.retire(&ask).unwrap() {
+        Some(done) => say(&format!("retired {}", done.through)),
+        None => std::thread::sleep(Duration::from_millis(1)),
+    }
 }
 
 fn say(text: &str) {
@@ -135,10 +158,11 @@ fn append(
     }
 }
 
-fn start_child(dir: &Path) -> (Child, BufReader<ChildStdout>) {
+fn start_child(dir: &Path, retires: bool) -> (Child, BufReader<ChildStdout>) {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "child_appends", "--nocapture", "--test-threads=1"])
         .env(DIR_VARIABLE, dir)
+        .envs(retires.then_some((RETIRES_VARIABLE, "1")))
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
@@ -166,13 +190,14 @@ fn read_acks(stdout: &mut BufReader<ChildStdout>, limit: u64, acks: &mut BTreeMa
     }
 }
 
-fn assert_whole(records: &[Record], acks: &BTreeMap<u64, String>, kill: u64) {
+/// Everything that was acknowledged is there, but for what was retired.
+fn assert_whole(records: &[Record], retired: u64, acks: &BTreeMap<u64, String>, kill: u64) {
     for (index, record) in records.iter().enumerate() {
-        assert_eq!(record.seq(), index as u64 + 1, "kill {kill}");
+        assert_eq!(record.seq(), retired + index as u64 + 1, "kill {kill}");
     }
     assert_eq!(records.last().map_or(0, |record| record.envelope.rest), 0, "kill {kill}");
-    for (seq, hash) in acks {
-        let record = &records[usize::try_from(*seq).unwrap() - 1];
+    for (seq, hash) in acks.iter().filter(|(seq, _)| **seq > retired) {
+        let record = &records[usize::try_from(*seq - retired).unwrap() - 1];
         let found = xsld_journal::chain::to_hex(&record.hash);
         assert_eq!(&found, hash, "record {seq} was acknowledged before kill {kill}");
     }
@@ -202,7 +227,7 @@ fn kill_a_hundred_times(numbers: &mut Numbers) -> (usize, usize) {
     let mut acks = BTreeMap::new();
     let (mut unacknowledged, mut from_checkpoints) = (0, 0);
     for kill in 0..KILLS {
-        let (mut child, mut stdout) = start_child(&journal);
+        let (mut child, mut stdout) = start_child(&journal, false);
         // Now and then it is killed while it opens and heals; else while it appends.
         if kill % 10 == 9 {
             std::thread::sleep(Duration::from_millis(numbers.below(60)));
@@ -220,7 +245,7 @@ fn kill_a_hundred_times(numbers: &mut Numbers) -> (usize, usize) {
         assert_eq!(report.ignored_checkpoints, [], "kill {kill}");
         from_checkpoints += usize::from(report.checkpoint > 0);
         let records = store.scan(1).unwrap();
-        assert_whole(&records, &acks, kill);
+        assert_whole(&records, 0, &acks, kill);
         unacknowledged = records.len() - acks.len();
         replay::verify(&store).unwrap();
         drop(store);
@@ -258,7 +283,7 @@ fn texts_are_there(journal: &Path) {
 fn a_second_process_is_refused_while_the_first_one_lives() {
     let dir = tempfile::tempdir().unwrap();
     let journal = dir.path().join("journal");
-    let (mut child, mut stdout) = start_child(&journal);
+    let (mut child, mut stdout) = start_child(&journal, false);
     read_acks(&mut stdout, 10, &mut BTreeMap::new());
     let refused = open(&options(&journal)).unwrap_err();
     assert!(
@@ -274,12 +299,65 @@ fn a_second_process_is_refused_while_the_first_one_lives() {
 fn a_journal_that_is_being_written_can_be_checked_at_any_moment() {
     let dir = tempfile::tempdir().unwrap();
     let journal = dir.path().join("journal");
-    let (mut child, mut stdout) = start_child(&journal);
+    let (mut child, mut stdout) = start_child(&journal, false);
     for _ in 0..30 {
         read_acks(&mut stdout, 10, &mut BTreeMap::new());
         let report = check_dir(&journal, None).unwrap();
         assert_eq!(report.worst(), None, "{:?}", report.findings);
         assert!(report.records > 0);
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// What the former process was killed at is brought to its end by the next one.
+#[test]
+fn no_kept_record_is_missing_after_kills_while_records_are_retired() {
+    let mut numbers = Numbers(20_261_128);
+    let dir = tempfile::tempdir().unwrap();
+    let journal = dir.path().join("journal");
+    let (mut acks, mut finished, mut last) = (BTreeMap::new(), 0, 0);
+    for kill in 0..KILLS / 2 {
+        let (mut child, mut stdout) = start_child(&journal, true);
+        read_acks(&mut stdout, 1 + numbers.below(400), &mut acks);
+        child.kill().unwrap();
+        read_acks(&mut stdout, u64::MAX, &mut acks);
+        child.wait().unwrap();
+        let (store, report) = open(&options(&journal)).unwrap();
+        assert_eq!((&report.quarantined, &report.base_finding), (&None, &None), "kill {kill}");
+        assert_eq!(report.ignored_checkpoints, [], "kill {kill}");
+        let finishes = |healed: &Healed| matches!(healed, Healed::RetirementFinished { .. });
+        finished += usize::from(report.healed.iter().any(finishes));
+        let recorded = store.log_state().retired.as_ref().map_or(0, |retired| retired.through);
+        assert_eq!(store.retired(), recorded, "kill {kill}: {report:?}");
+        assert!(recorded >= last, "kill {kill}: {recorded} after {last}");
+        last = recorded;
+        assert_whole(&store.scan(1).unwrap(), recorded, &acks, kill);
+        replay::verify(&store).unwrap();
+        drop(store);
+        let report = check_dir(&journal, None).unwrap();
+        assert_eq!(report.worst(), None, "kill {kill}: {:?}", report.findings);
+    }
+    say(&format!("{last} records were retired; {finished} retirements were cut short by a kill"));
+    assert!(last > 500, "{last}");
+}
+
+/// Readers take no lock. What goes while they look is looked for again, or told as such.
+#[test]
+fn a_journal_that_is_being_retired_can_be_checked_at_any_moment() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = dir.path().join("journal");
+    let (mut child, mut stdout) = start_child(&journal, true);
+    let (mut whole, mut retired) = (0, 0);
+    while whole < 30 || retired == 0 {
+        read_acks(&mut stdout, 60, &mut BTreeMap::new());
+        match check_dir(&journal, None) {
+            Ok(report) => {
+                assert_eq!(report.worst(), None, "{:?}", report.findings);
+                (whole, retired) = (whole + 1, report.retired);
+            }
+            Err(error) => assert!(error.to_string().contains("try again"), "{error}"),
+        }
     }
     child.kill().unwrap();
     child.wait().unwrap();

@@ -15,6 +15,11 @@ const BALLAST_FILE: &str = "BALLAST";
 /// How much room is kept: some thousands of outcomes, and the 512 KiB that sled takes at a time.
 pub(crate) const BALLAST_BYTES: u64 = 4 << 20;
 
+/// Whether the room is there.
+pub(crate) fn is_kept_in(dir: &Path) -> bool {
+    std::fs::metadata(dir.join(BALLAST_FILE)).is_ok_and(|about| about.len() == BALLAST_BYTES)
+}
+
 /// The room that is kept in one directory.
 #[derive(Debug)]
 pub(crate) struct Ballast {
@@ -26,7 +31,7 @@ impl Ballast {
     /// Takes the room, if it is not taken already and there is enough.
     pub(crate) fn take(dir: &Path) -> Self {
         let path = dir.join(BALLAST_FILE);
-        let is_whole = std::fs::metadata(&path).is_ok_and(|about| about.len() == BALLAST_BYTES);
+        let is_whole = is_kept_in(dir);
         let mut ballast = Self { path, is_whole };
         ballast.is_whole();
         ballast

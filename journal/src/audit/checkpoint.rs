@@ -17,8 +17,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::base::kept;
 use super::line;
-use super::reader::{Form, Lines, Segment, segments};
+use super::reader::{Form, Lines, Segment, first_seq_of_name, segments};
 use crate::chain::{self, Hash};
 use crate::io::{self as disk, File, sync_dir};
 use crate::record::{Epoch, StreamId};
@@ -30,7 +31,7 @@ use crate::store::{Head, StreamHead};
 const PREFIX: &str = "checkpoint-";
 const SUFFIX: &str = ".jsonl";
 /// Version of the form of the file.
-const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 1;
 /// Version of what the transition table makes of records. It is raised when old records fold to
 /// another state than before while the shape of the state stays; another shape is noticed anyway.
 pub const FOLD_VERSION: u32 = 3;
@@ -69,19 +70,22 @@ pub struct Ignored {
 /// The first line of a file.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Body {
-    format: u32,
-    fold: u32,
+pub(super) struct Body {
+    pub(super) format: u32,
+    pub(super) fold: u32,
     journal: Uuid,
     epoch: u64,
     seq: u64,
     hash: String,
     /// Digest of the states.
-    state: String,
+    pub(super) state: String,
     log: LogState,
     streams: BTreeMap<StreamId, StreamBody>,
     texts: BTreeMap<String, String>,
     segments: Vec<Sealed>,
+    /// When the records up to here were retired, in microseconds: only in a base.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) retired_us: Option<i64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -100,9 +104,43 @@ struct Seal {
     blake3: String,
 }
 
+/// A first line and the digest of it, as the two lines of a file.
+pub(super) fn sealed(body: &[u8]) -> io::Result<Vec<u8>> {
+    let seal = Seal { blake3: blake3::hash(body).to_hex().to_string() };
+    Ok([body, b"\n", &serde_json::to_vec(&seal)?, b"\n"].concat())
+}
+
+/// The first line of a file, without its end, and its digest, which was compared.
+///
+/// # Errors
+/// What does not fit, in words.
+pub(super) fn unsealed(bytes: &[u8]) -> Result<(&[u8], String), String> {
+    let mut lines = bytes.split_inclusive(|byte| *byte == b'\n');
+    let (Some(body), Some(seal), None) = (lines.next(), lines.next(), lines.next()) else {
+        return Err("it does not have two lines".into());
+    };
+    if !seal.ends_with(b"\n") {
+        return Err("its second line has no end".into());
+    }
+    let body = body.strip_suffix(b"\n").unwrap_or(body);
+    let seal: Seal = serde_json::from_slice(seal).map_err(|error| unreadable(&error))?;
+    if blake3::hash(body).to_hex().as_str() != seal.blake3 {
+        return Err("its digest is not that of its bytes".into());
+    }
+    Ok((body, seal.blake3))
+}
+
+pub(super) fn unreadable(error: &serde_json::Error) -> String {
+    format!("it cannot be read: {error}")
+}
+
 impl Checkpoint {
     /// The bytes of its file.
     fn render(&self) -> io::Result<Vec<u8>> {
+        sealed(&serde_json::to_vec(&self.body(None))?)
+    }
+
+    pub(super) fn body(&self, retired_us: Option<i64>) -> Body {
         let Snapshot { head, log, streams, texts } = &self.snapshot;
         let stream = |(id, (head, state)): (&StreamId, &(StreamHead, Arc<CacheState>))| {
             let body = StreamBody {
@@ -114,7 +152,7 @@ impl Checkpoint {
             };
             (*id, body)
         };
-        let body = Body {
+        Body {
             format: FORMAT,
             fold: FOLD_VERSION,
             journal: head.journal_id,
@@ -126,13 +164,8 @@ impl Checkpoint {
             streams: streams.iter().map(stream).collect(),
             texts: texts.iter().map(|(digest, text)| (digest.clone(), text.to_string())).collect(),
             segments: self.segments.clone(),
-        };
-        let mut bytes = serde_json::to_vec(&body)?;
-        let seal = Seal { blake3: blake3::hash(&bytes).to_hex().to_string() };
-        bytes.push(b'\n');
-        bytes.extend(serde_json::to_vec(&seal)?);
-        bytes.push(b'\n');
-        Ok(bytes)
+            retired_us,
+        }
     }
 
     /// Reads the bytes of a file.
@@ -140,17 +173,8 @@ impl Checkpoint {
     /// # Errors
     /// What in it does not fit, in words.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let unreadable = |error: serde_json::Error| format!("it cannot be read: {error}");
-        let mut lines = bytes.split_inclusive(|byte| *byte == b'\n');
-        let (Some(body), Some(seal), None) = (lines.next(), lines.next(), lines.next()) else {
-            return Err("it does not have two lines".into());
-        };
-        let body = body.strip_suffix(b"\n").unwrap_or(body);
-        let seal: Seal = serde_json::from_slice(seal).map_err(unreadable)?;
-        if blake3::hash(body).to_hex().as_str() != seal.blake3 {
-            return Err("its digest is not that of its bytes".into());
-        }
-        let body: Body = serde_json::from_slice(body).map_err(unreadable)?;
+        let (body, _) = unsealed(bytes)?;
+        let body: Body = serde_json::from_slice(body).map_err(|error| unreadable(&error))?;
         if (body.format, body.fold) != (FORMAT, FOLD_VERSION) {
             return Err("another version of this program made it".into());
         }
@@ -163,7 +187,7 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
-    fn of(body: Body) -> Option<Self> {
+    pub(super) fn of(body: Body) -> Option<Self> {
         let head = Head {
             journal_id: body.journal,
             epoch: Epoch(body.epoch),
@@ -198,18 +222,22 @@ impl Checkpoint {
         state_digest(log, caches.map(|(id, (_, state))| (*id, &**state)))
     }
 
-    /// The segments behind it, once those that it names are found to be as they were.
+    /// The segments behind it, once those that it names are found to be as they were. Of the
+    /// records up to `retired` nothing is to be found any more.
     ///
     /// # Errors
     /// What differs, in words.
-    pub(crate) fn rest(&self, found: &[Segment]) -> Result<Vec<Segment>, String> {
-        let (own, rest) = found
-            .split_at_checked(self.segments.len())
-            .ok_or("a segment that it names is not there")?;
+    pub(crate) fn rest(&self, retired: u64, found: &[Segment]) -> Result<Vec<Segment>, String> {
+        if self.snapshot.head.seq < retired {
+            return Err("the records behind it were retired".into());
+        }
+        let named = still_named(&self.segments, retired);
+        let (own, rest) =
+            found.split_at_checked(named.len()).ok_or("a segment that it names is not there")?;
         if rest.first().map(|segment| segment.first_seq) != Some(self.snapshot.head.seq + 1) {
             return Err("no segment begins with the record behind it".into());
         }
-        for (segment, sealed) in own.iter().zip(&self.segments) {
+        for (segment, sealed) in own.iter().zip(named) {
             if segment.name != sealed.name {
                 return Err(format!("{} stands where {} was", segment.name, sealed.name));
             }
@@ -232,17 +260,30 @@ impl Sealed {
     }
 }
 
+/// Those of some segments, in order, that hold records behind `retired`. A segment goes as a whole.
+fn still_named(segments: &[Sealed], retired: u64) -> &[Sealed] {
+    let is_gone =
+        |sealed: &&Sealed| first_seq_of_name(&sealed.name).is_some_and(|first| first <= retired);
+    let gone = segments.iter().take_while(is_gone).count();
+    segments.get(gone..).unwrap_or_default()
+}
+
 /// The checkpoint files of a directory with their sequences, the newest first.
 ///
 /// # Errors
 /// When the directory cannot be read.
 pub fn checkpoints(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    numbered(dir, PREFIX, SUFFIX)
+}
+
+/// The files of a directory whose names hold a sequence between these, the highest first.
+pub(super) fn numbered(dir: &Path, prefix: &str, suffix: &str) -> io::Result<Vec<(u64, PathBuf)>> {
     let mut found = Vec::new();
     for entry in disk::read_dir(dir)? {
         let entry = entry?;
         let name = entry.file_name();
         let number = name.to_str().and_then(|name| {
-            let digits = name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
+            let digits = name.strip_prefix(prefix)?.strip_suffix(suffix)?;
             (digits.len() == 20).then(|| digits.parse().ok()).flatten()
         });
         found.extend(number.map(|seq| (seq, entry.path())));
@@ -251,7 +292,8 @@ pub fn checkpoints(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     Ok(found)
 }
 
-/// What the checkpoints that are made build on: the last one that was verified or made.
+/// What the checkpoints that are made build on: the last one that was verified or made, or else the
+/// base.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Covered {
     seq: u64,
@@ -266,24 +308,31 @@ impl From<&Checkpoint> for Covered {
     }
 }
 
+impl Covered {
+    /// Before any checkpoint: from this record on, whose segments are not there.
+    pub(crate) fn from_record((seq, hash): (u64, Hash)) -> Self {
+        Self { seq, hash, segments: Vec::new() }
+    }
+}
+
 /// Makes the checkpoint of a snapshot, if the sealed segments hold just the records up to it.
 /// Durable when this returns; older checkpoints are removed, but for the one before.
 pub(crate) fn make(dir: &Path, snapshot: &Snapshot, covered: &mut Covered) -> io::Result<()> {
     if snapshot.head.seq <= covered.seq {
         return Ok(());
     }
-    let mut own = segments(dir)?;
-    own.retain(|segment| segment.first_seq <= snapshot.head.seq);
-    if own.iter().any(|segment| segment.form != Form::Sealed) || own.len() < covered.segments.len()
-    {
+    let mut new = segments(dir)?;
+    let first = new.first().map_or(0, |segment| segment.first_seq);
+    new.retain(|segment| (covered.seq + 1..=snapshot.head.seq).contains(&segment.first_seq));
+    if new.iter().any(|segment| segment.form != Form::Sealed) {
         return Err(io::Error::other("a segment is not sealed"));
     }
-    let new = own.split_off(covered.segments.len());
     let end = verified_end(&new, (covered.seq, covered.hash))?;
     if end != (snapshot.head.seq, snapshot.head.hash) {
         return Err(io::Error::other("the sealed segments end with another record"));
     }
-    let mut named = covered.segments.clone();
+    // Those that were retired meanwhile are not named any more.
+    let mut named = still_named(&covered.segments, first.saturating_sub(1)).to_vec();
     for segment in &new {
         named.push(Sealed::of(segment)?);
     }
@@ -310,12 +359,17 @@ fn verified_end(segments: &[Segment], mut end: (u64, Hash)) -> io::Result<(u64, 
 }
 
 fn write(dir: &Path, checkpoint: &Checkpoint) -> io::Result<()> {
-    let path = dir.join(format!("{PREFIX}{:020}{SUFFIX}", checkpoint.snapshot.head.seq));
-    let new = path.with_extension("new");
+    let name = format!("{PREFIX}{:020}{SUFFIX}", checkpoint.snapshot.head.seq);
+    replace(dir, &name, &checkpoint.render()?)
+}
+
+/// Writes a file as a whole or not at all. Durable when this returns.
+pub(super) fn replace(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let new = dir.join(format!("{name}.new"));
     let mut file = File::create(&new)?;
-    file.write_all(&checkpoint.render()?)?;
+    file.write_all(bytes)?;
     file.sync_all()?;
-    disk::rename(&new, &path)?;
+    disk::rename(&new, &dir.join(name))?;
     sync_dir(dir)
 }
 
@@ -342,12 +396,13 @@ impl Refolding {
             }
         }
         // Only now: the segments that a checkpoint names are sealed before it is made.
-        let found = segments(dir)?;
+        let kept = kept(dir)?;
+        let retired = kept.retired_through();
         let mut refolding = Self::default();
         for (seq, path, bytes) in files {
             let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let read = Checkpoint::parse(&bytes).and_then(|checkpoint| {
-                checkpoint.rest(&found)?;
+                checkpoint.rest(retired, &kept.segments)?;
                 Ok(checkpoint)
             });
             match read {

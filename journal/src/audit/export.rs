@@ -2,6 +2,7 @@
 //!
 //! An export is what leaves the machine. Its first line names the last record and its hash, so
 //! that an export that was cut short is found out; the lines that follow are the audit file's own.
+//! Where records were retired, the base stands between, whose digest the first line names.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -11,16 +12,21 @@ use flate2::bufread::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::base::{Base, Kept, kept};
 use super::line::render;
-use super::reader::{Form, GZIP_MAGIC, Lines, Segment, segments};
+use super::reader::{Form, GZIP_MAGIC, Lines, Segment};
 use super::survey::{Assembler, Item};
 use crate::chain;
 use crate::store::Head;
 
-/// Version of the form of an export.
+/// Version of the form of an export that begins with the first record.
 const VERSION: u32 = 1;
+/// Version of the form of one that begins with a base.
+const VERSION_WITH_BASE: u32 = 2;
 /// The longest first line that an export may have.
 const HEADER_MAX: u64 = 4096;
+/// The longest base that is read.
+const BASE_MAX: u64 = 1 << 30;
 
 /// What an export says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,12 +44,23 @@ pub struct Header {
     pub last_seq: u64,
     /// Its hash, hex.
     pub hash: String,
+    /// Digest of the base that follows, hex, where records were retired before the first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<String>,
 }
 
 impl Header {
     /// The header of an export in the present form.
     pub fn new(journal: Uuid, records: u64, first_seq: u64, last: (u64, String)) -> Self {
-        Self { version: VERSION, journal, records, first_seq, last_seq: last.0, hash: last.1 }
+        let (version, base) = (VERSION, None);
+        Self { version, journal, records, first_seq, last_seq: last.0, hash: last.1, base }
+    }
+
+    /// The same, with what stands for the records that were retired before. Its line has to follow:
+    /// see [`write_base`].
+    pub fn behind(self, base: Option<&Base>) -> Self {
+        let version = if base.is_some() { VERSION_WITH_BASE } else { self.version };
+        Self { version, base: base.map(|base| base.digest.clone()), ..self }
     }
 }
 
@@ -57,8 +74,11 @@ pub enum ExportError {
     #[error("it is not an export of a journal: its first line names no journal")]
     NotAnExport,
     /// A newer program made it.
-    #[error("it is an export of version {0}; this program knows version {VERSION}")]
+    #[error("it is an export of version {0}; this program knows version {VERSION_WITH_BASE}")]
     Newer(u32),
+    /// The base that its first line names does not follow.
+    #[error("what stands in it for the retired records cannot be used: {0}")]
+    Base(String),
 }
 
 /// Reads the first line of an export.
@@ -66,16 +86,58 @@ pub enum ExportError {
 /// # Errors
 /// When there is none, or it is another program's.
 pub fn read_header(path: &Path) -> Result<Header, ExportError> {
+    header_of(&mut opened(path)?)
+}
+
+/// The lines of an export, packed or not.
+fn opened(path: &Path) -> io::Result<Box<dyn BufRead>> {
     let mut file = BufReader::new(File::open(path)?);
-    let mut line = Vec::new();
     if file.fill_buf()?.starts_with(&GZIP_MAGIC) {
-        let mut packed = BufReader::new(MultiGzDecoder::new(file)).take(HEADER_MAX);
-        packed.read_until(b'\n', &mut line)?;
-    } else {
-        file.take(HEADER_MAX).read_until(b'\n', &mut line)?;
+        return Ok(Box::new(BufReader::new(MultiGzDecoder::new(file))));
     }
+    Ok(Box::new(file))
+}
+
+fn header_of(lines: &mut dyn BufRead) -> Result<Header, ExportError> {
+    let mut line = Vec::new();
+    lines.take(HEADER_MAX).read_until(b'\n', &mut line)?;
     let header: Header = serde_json::from_slice(&line).map_err(|_| ExportError::NotAnExport)?;
-    if header.version == VERSION { Ok(header) } else { Err(ExportError::Newer(header.version)) }
+    match header.version {
+        VERSION | VERSION_WITH_BASE => Ok(header),
+        newer => Err(ExportError::Newer(newer)),
+    }
+}
+
+/// Whether the first line of an export, as it was read, says that a base follows.
+pub(super) fn names_base(line: &[u8]) -> bool {
+    serde_json::from_slice::<Header>(line).is_ok_and(|header| header.base.is_some())
+}
+
+/// The base of an export; none when it begins with the first record.
+///
+/// # Errors
+/// As [`read_header`], and when the base is not the one that the first line names.
+pub fn export_base(path: &Path) -> Result<Option<Base>, ExportError> {
+    let mut lines = opened(path)?;
+    let header = header_of(&mut *lines)?;
+    let Some(digest) = header.base else { return Ok(None) };
+    let mut line = Vec::new();
+    lines.take(BASE_MAX).read_until(b'\n', &mut line)?;
+    let body = line.strip_suffix(b"\n").unwrap_or(&line);
+    let base = Base::parse_line(body).map_err(|error| ExportError::Base(error.to_string()))?;
+    match base.digest == digest {
+        true => Ok(Some(base)),
+        false => Err(ExportError::Base("its digest is another one than is named".into())),
+    }
+}
+
+/// Writes the line behind the first one of an export whose header names this base.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_base(to: &mut dyn Write, base: &Base) -> io::Result<()> {
+    to.write_all(base.body())?;
+    to.write_all(b"\n")
 }
 
 /// Writes the first line of an export.
@@ -109,15 +171,20 @@ pub fn stream_export(
     head: &Head,
     to: &mut dyn Write,
 ) -> io::Result<Header> {
-    let mut found = segments(dir)?;
+    let Kept { base, segments: mut found, .. } = kept(dir)?;
+    // What is behind the base needs none.
+    let base = base.filter(|base| after < base.seq());
     // Those before the one that the first wanted record stands in are passed over.
     let passed = found.iter().skip(1).take_while(|next| next.first_seq <= after + 1).count();
     found.drain(..passed);
     let first_seq = found.first().map_or(1, |first| first.first_seq).max(after + 1);
     let records = (head.seq + 1).saturating_sub(first_seq);
     let end = (head.seq, chain::to_hex(&head.hash));
-    let header = Header::new(head.journal_id, records, first_seq, end);
+    let header = Header::new(head.journal_id, records, first_seq, end).behind(base.as_ref());
     write_header(to, &header)?;
+    if let Some(base) = &base {
+        write_base(to, base)?;
+    }
     let (mut assembler, mut last) = (Assembler::default(), first_seq - 1);
     let mut lines = Lines::new(found);
     while last < head.seq {

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
+use super::base::{Base, Kept, kept};
 use super::checkpoint::Checkpoint;
 use super::line::{self, LineError, StoredLine};
-use super::reader::{Lines, RawLine, Segment, segments};
+use super::reader::{Lines, RawLine, Segment};
+use crate::chain::Hash;
 use crate::store::ledger::{Entry, Ledger, ReplayError, Snapshot};
 
 /// What a crash left behind of an append that was never acknowledged.
@@ -28,8 +30,15 @@ pub struct TornTail {
 pub struct Loaded {
     /// All records, folded.
     pub ledger: Ledger,
-    /// The segments, in order.
+    /// What stands for the retired ones; none where there are none, or where it is lost and a
+    /// checkpoint stands in for it.
+    pub base: Option<Base>,
+    /// The last retired record and its hash; 0 and zeros without one.
+    pub retired: (u64, Hash),
+    /// The segments behind it, in order.
     pub segments: Vec<Segment>,
+    /// Segments of retired records whose deletion was cut short.
+    pub left: Vec<Segment>,
     /// What is to be cut before anything is appended.
     pub torn: Option<TornTail>,
     /// The state before the last segment, where that is not the first one: what a checkpoint can
@@ -58,6 +67,12 @@ pub enum LoadError {
         /// The sequence that belongs there.
         seq: u64,
         /// What does not fit.
+        reason: String,
+    },
+    /// A newer program made the base without which nothing can be folded.
+    #[error("{reason}")]
+    NewerBase {
+        /// Which, and what is not known.
         reason: String,
     },
     /// A newer program wrote it.
@@ -94,14 +109,27 @@ impl std::fmt::Display for Refusal {
     }
 }
 
-/// Reads, verifies and folds the audit file of a directory. Nothing is written.
+/// Reads, verifies and folds the audit file of a directory, from its base on where it has one.
+/// Nothing is written.
 ///
 /// # Errors
-/// Damage anywhere but in a torn tail, and records of a newer format.
+/// Damage anywhere but in a torn tail, a base that is missing, and records of a newer format.
 pub fn load(dir: &Path, journal_id: Uuid) -> Result<Loaded, LoadError> {
-    let segments = segments(dir).map_err(|source| io_error(dir, source))?;
-    let rest = segments.clone();
-    continue_from(dir, Ledger::new(journal_id), segments, rest)
+    let kept = kept(dir).map_err(|source| io_error(dir, source))?;
+    if let (Some(reason), Some(first)) = (kept.lacks_base(), kept.segments.first()) {
+        let segment = first.name.clone();
+        return Err(match kept.is_newer {
+            true => LoadError::NewerBase { reason },
+            false => LoadError::Damaged { segment, line: 1, seq: 1, reason },
+        });
+    }
+    let rest = kept.segments.clone();
+    continue_from(dir, beginning(kept.base.as_ref(), journal_id), kept, rest)
+}
+
+/// A journal of which only the retired records are folded.
+pub(crate) fn beginning(base: Option<&Base>, journal_id: Uuid) -> Ledger {
+    base.map_or_else(|| Ledger::new(journal_id), |base| Ledger::restore(&base.snapshot))
 }
 
 /// As [`load`], but reads only the records behind a checkpoint. The segments before were compared
@@ -112,10 +140,10 @@ pub fn load(dir: &Path, journal_id: Uuid) -> Result<Loaded, LoadError> {
 pub fn load_after(
     dir: &Path,
     checkpoint: &Checkpoint,
-    segments: Vec<Segment>,
+    kept: Kept,
     rest: Vec<Segment>,
 ) -> Result<Loaded, LoadError> {
-    continue_from(dir, Ledger::restore(&checkpoint.snapshot), segments, rest)
+    continue_from(dir, Ledger::restore(&checkpoint.snapshot), kept, rest)
 }
 
 fn io_error(dir: &Path, source: io::Error) -> LoadError {
@@ -125,9 +153,12 @@ fn io_error(dir: &Path, source: io::Error) -> LoadError {
 fn continue_from(
     dir: &Path,
     ledger: Ledger,
-    segments: Vec<Segment>,
+    kept: Kept,
     rest: Vec<Segment>,
 ) -> Result<Loaded, LoadError> {
+    let Kept { base, segments, left, .. } = kept;
+    let of_base = |base: &Base| (base.seq(), base.snapshot.head.hash);
+    let retired = base.as_ref().map_or_else(Default::default, of_base);
     let io_error = |source| io_error(dir, source);
     let has_boundary = segments.len() > 1;
     let mut boundary = None;
@@ -146,7 +177,9 @@ fn continue_from(
                 return Err(refused(seq, &line, &refusal));
             }
             let torn = torn_tail(&segments, &line.position.segment, start).map_err(io_error)?;
-            return Ok(Loaded { ledger: loading.ledger, segments, torn: Some(torn), boundary });
+            let ledger = loading.ledger;
+            let torn = Some(torn);
+            return Ok(Loaded { ledger, base, retired, segments, left, torn, boundary });
         }
     }
     let mut torn = None;
@@ -159,7 +192,8 @@ fn continue_from(
         let (segment, offset) = (first.position.segment.clone(), first.position.offset);
         torn = Some(torn_tail(&segments, &segment, offset).map_err(io_error)?);
     }
-    Ok(Loaded { ledger: loading.ledger, segments, torn, boundary })
+    let ledger = loading.ledger;
+    Ok(Loaded { ledger, base, retired, segments, left, torn, boundary })
 }
 
 struct Loading {

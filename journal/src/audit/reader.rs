@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
 
-use super::export::export_segments;
+use super::export::{export_segments, names_base};
 use super::{SEALED_SUFFIX, SEGMENT_PREFIX, SEGMENT_SUFFIX};
 use crate::io as disk;
 
@@ -35,9 +35,9 @@ pub enum Form {
 }
 
 impl Segment {
-    /// Opens it at its first record, and tells how many bytes stand before that. A segment that was
-    /// sealed since it was listed is found too.
-    fn open(&self) -> io::Result<(LineReader, u64)> {
+    /// Opens it at its first record, and tells how many lines and bytes stand before that. A segment
+    /// that was sealed since it was listed is found too.
+    fn open(&self) -> io::Result<(LineReader, Before)> {
         let (file, form) = match disk::open(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && self.form == Form::Plain => {
                 let sealed = format!("{}{SEALED_SUFFIX}", self.name);
@@ -56,11 +56,29 @@ impl Segment {
         } else {
             LineReader::Plain(plain)
         };
-        let before = match form {
-            Form::Export => reader.read_line(&mut Vec::new())?,
-            Form::Plain | Form::Sealed => 0,
-        };
-        Ok((reader, before as u64))
+        let mut before = Before::default();
+        if form == Form::Export {
+            let mut header = Vec::new();
+            before.add(reader.read_line(&mut header)?);
+            if names_base(&header) {
+                before.add(reader.read_line(&mut Vec::new())?);
+            }
+        }
+        Ok((reader, before))
+    }
+}
+
+/// What stands in a file before its first record.
+#[derive(Clone, Copy, Debug, Default)]
+struct Before {
+    lines: u64,
+    bytes: u64,
+}
+
+impl Before {
+    fn add(&mut self, read: usize) {
+        self.lines += u64::from(read > 0);
+        self.bytes += read as u64;
     }
 }
 
@@ -189,6 +207,11 @@ pub fn broken_files(dir: &Path) -> io::Result<Vec<String>> {
     Ok(found)
 }
 
+/// The sequence that the name of a segment promises, sealed or not.
+pub(super) fn first_seq_of_name(name: &str) -> Option<u64> {
+    first_seq_of(name.strip_suffix(SEALED_SUFFIX).unwrap_or(name))
+}
+
 fn first_seq_of(name: &str) -> Option<u64> {
     let digits = name.strip_prefix(SEGMENT_PREFIX)?.strip_suffix(SEGMENT_SUFFIX)?;
     let is_number = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
@@ -202,8 +225,8 @@ pub struct Lines {
     /// Index of the segment that is open, or to be opened next.
     index: usize,
     file: Option<LineReader>,
-    /// Whether the open segment has a line before its first record.
-    has_header: bool,
+    /// How many lines the open segment has before its first record.
+    header: u64,
     line: u64,
     offset: u64,
 }
@@ -211,7 +234,7 @@ pub struct Lines {
 impl Lines {
     /// Reads from the first line of the first segment on.
     pub fn new(segments: Vec<Segment>) -> Self {
-        Self { segments, index: 0, file: None, has_header: false, line: 0, offset: 0 }
+        Self { segments, index: 0, file: None, header: 0, line: 0, offset: 0 }
     }
 
     fn next_line(&mut self) -> io::Result<Option<RawLine>> {
@@ -219,8 +242,8 @@ impl Lines {
             let file = match &mut self.file {
                 Some(file) => file,
                 None => {
-                    let (file, before) = segment.open()?;
-                    (self.has_header, self.offset) = (before > 0, before);
+                    let (file, before) = segment.open().map_err(|error| gone(segment, error))?;
+                    (self.header, self.offset) = (before.lines, before.bytes);
                     self.file.insert(file)
                 }
             };
@@ -233,7 +256,7 @@ impl Lines {
             }
             let terminated = text.pop_if(|byte| *byte == b'\n').is_some();
             self.line += 1;
-            let line = self.line + u64::from(self.has_header);
+            let line = self.line + self.header;
             let position = Position { segment: segment.name.clone(), line, offset: self.offset };
             self.offset += read as u64;
             return Ok(Some(RawLine {
@@ -256,11 +279,22 @@ impl Iterator for Lines {
     }
 }
 
+/// Who reads without the lock may come too late to a segment that it saw a moment ago.
+fn gone(segment: &Segment, error: io::Error) -> io::Error {
+    if error.kind() != io::ErrorKind::NotFound {
+        return error;
+    }
+    let what = format!("{} was retired while it was to be read: try again", segment.name);
+    io::Error::new(error.kind(), what)
+}
+
 /// Reads whole lines as they are appended, across segments, while another process writes.
 #[derive(Debug)]
 pub struct Follower {
     /// A directory, or the file of an export that grows.
     path: PathBuf,
+    /// The last record that is not to be read.
+    retired: u64,
     segment: Option<Segment>,
     line: u64,
     offset: u64,
@@ -269,7 +303,12 @@ pub struct Follower {
 impl Follower {
     /// Begins at the first record of a directory, or of an export that somebody appends to.
     pub fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), segment: None, line: 0, offset: 0 }
+        Self::after(path, 0)
+    }
+
+    /// Begins at the first line of the first segment behind a record: that of the base.
+    pub fn after(path: &Path, retired: u64) -> Self {
+        Self { path: path.to_owned(), retired, segment: None, line: 0, offset: 0 }
     }
 
     fn segments(&self) -> io::Result<Vec<Segment>> {
@@ -294,7 +333,7 @@ impl Follower {
             let segment = match &self.segment {
                 // It may have been sealed meanwhile.
                 Some(segment) => again(segment).unwrap_or(segment).clone(),
-                None => match all.first().cloned() {
+                None => match next(self.retired) {
                     Some(first) => self.segment.insert(first).clone(),
                     None => return Ok(lines),
                 },
@@ -316,7 +355,7 @@ impl Follower {
         lines: &mut Vec<RawLine>,
     ) -> io::Result<()> {
         let (mut file, before) = segment.open()?;
-        self.offset = self.offset.max(before);
+        self.offset = self.offset.max(before.bytes);
         file.skip(self.offset)?;
         loop {
             let mut text = Vec::new();
@@ -325,7 +364,7 @@ impl Follower {
                 return Ok(());
             }
             self.line += 1;
-            let line = self.line + u64::from(before > 0);
+            let line = self.line + before.lines;
             let position = Position { segment: segment.name.clone(), line, offset: self.offset };
             self.offset += read as u64;
             lines.push(RawLine {

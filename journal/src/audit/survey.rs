@@ -3,8 +3,9 @@
 use std::io;
 use std::path::Path;
 
+use super::base::{LOOKS, kept};
 use super::line::{LineError, StoredLine, as_written, render};
-use super::reader::{Lines, Position, RawLine, Segment, segments};
+use super::reader::{Lines, Position, RawLine, Segment};
 use crate::chain::Hash;
 use crate::store::ledger::Entry;
 
@@ -133,12 +134,19 @@ fn read(line: RawLine) -> Item {
     }
 }
 
-/// Everything that stands in the audit file of a directory, and where an unfinished append begins.
+/// Everything that stands in the audit file of a directory, behind its base where it has one, and where an unfinished append begins.
 ///
 /// # Errors
 /// When a file cannot be read.
 pub fn survey(dir: &Path) -> io::Result<(Vec<Item>, Option<Position>)> {
-    survey_segments(segments(dir)?)
+    for _ in 1..LOOKS {
+        match survey_segments(kept(dir)?.segments) {
+            // A segment was retired since it was listed.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            surveyed => return surveyed,
+        }
+    }
+    survey_segments(kept(dir)?.segments)
 }
 
 /// As [`survey`], for segments that were found before.

@@ -94,6 +94,11 @@ impl Writer {
         self.ballast = Some(Ballast::take(&self.dir));
     }
 
+    /// What the last checkpoint covers; while it is locked, none is made.
+    pub(crate) fn covered(&self) -> Arc<Mutex<Covered>> {
+        Arc::clone(&self.covered)
+    }
+
     /// Does what may need room; where there is none, again with the room that was kept. A sync is
     /// never done again, so there is none in it.
     fn with_room<T>(&mut self, act: impl Fn(&mut Self) -> io::Result<T>) -> io::Result<T> {

@@ -26,7 +26,15 @@ struct Shown<'a> {
     epoch: u64,
     anchored: bool,
     checkpoints: usize,
+    #[serde(skip_serializing_if = "is_zero")]
+    retired: u64,
     findings: &'a [Finding],
+}
+
+/// The form of this signature is serde's.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_zero(seq: &u64) -> bool {
+    *seq == 0
 }
 
 impl Check {
@@ -40,7 +48,7 @@ impl Check {
         }
         let report = match source.dir() {
             Some(dir) => check_dir(dir, anchor),
-            None => check_segments(source.segments()?, anchor),
+            None => check_segments(source.base.as_ref(), source.segments(), anchor),
         };
         let report = report.map_err(|error| source.failed(error))?;
         output.exit_with(report.exit_code());
@@ -56,6 +64,7 @@ impl Check {
             epoch: report.epoch.0,
             anchored: self.anchor.is_some(),
             checkpoints: report.checkpoints,
+            retired: report.retired,
             findings: &report.findings,
         })
     }

@@ -59,6 +59,9 @@ pub(super) fn describe(event: &Event) -> String {
             format!("claim {claim_uid} of member {ordinal}")
         }
         Event::Decided { who, decision, why } => format!("{who}: {decision}, because {why}"),
+        Event::RecordsRetired { through, records, reason, .. } => {
+            format!("{records} records up to {through}: {reason}")
+        }
     }
 }
 
@@ -144,6 +147,7 @@ pub(super) fn mood(event: &Event) -> Mood {
         | Event::Adopted { .. }
         | Event::GridAdopted { .. }
         | Event::TemplateAdopted { .. }
+        | Event::RecordsRetired { .. }
         | Event::MemberAbsent { .. }
         | Event::VolumeRetained { .. }
         | Event::Decided { .. }

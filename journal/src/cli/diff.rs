@@ -45,10 +45,13 @@ struct Change {
 impl Diff {
     pub(super) fn run(&self, source: &Source, output: &mut Output<'_>) -> Result<(), Error> {
         let entries = source.entries(output)?;
-        let mut names = Names::default();
+        let first = entries.first().map(|entry| &entry.record);
+        source.must_reach(Some(self.from), first)?;
+        source.must_reach(self.to, first)?;
+        let mut names = source.names();
         entries.iter().for_each(|entry| names.learn(&entry.record));
-        let before = fold_at(&entries, Some(self.from), &names, output)?;
-        let after = fold_at(&entries, self.to, &names, output)?;
+        let before = fold_at(source.folded(), &entries, Some(self.from), &names, output)?;
+        let after = fold_at(source.folded(), &entries, self.to, &names, output)?;
         output.tell(&format!("comparing record {} with record {}", before.seq, after.seq))?;
         let changes = self.changes(&before, &after, &names)?;
         if output.format() != Format::Table {
@@ -91,14 +94,15 @@ impl Diff {
     }
 }
 
-/// Folds what can be folded up to a point. A stream that lost a record is left out from there on.
+/// Folds what can be folded up to a point, onto what the retired records fold to. A stream that lost a record is left out from there on.
 pub(super) fn fold_at(
+    retired: Folded,
     entries: &[Entry],
     at: Option<Point>,
     names: &Names,
     output: &mut Output<'_>,
 ) -> Result<Folded, Error> {
-    let mut folded = Folded::default();
+    let mut folded = retired;
     let mut blind = BTreeSet::new();
     for entry in entries {
         let record = &entry.record;

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::{Error, Format, Output, Source};
 use crate::audit::survey_segments;
-use crate::audit::{Header, Item, export_segments, render, segment_name, write_header};
+use crate::audit::{Header, Item, render, segment_name, write_base, write_header};
 use crate::chain;
 use crate::check::{Severity, check_segments};
 use crate::io::sync_dir;
@@ -54,11 +54,15 @@ impl Export {
         let Some(header) = header_of(&entries) else {
             return Err(Error::NoJournal(source.path.clone()));
         };
+        let header = header.behind(source.base.as_ref());
         let failed = |source| Error::Create { path: self.file.clone(), source };
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.file);
         let file = file.map_err(failed)?;
         let mut lines = Vec::new();
         write_header(&mut lines, &header).map_err(failed)?;
+        if let Some(base) = &source.base {
+            write_base(&mut lines, base).map_err(failed)?;
+        }
         for entry in &entries {
             lines.extend(render(entry).map_err(|error| failed(io::Error::other(error)))?);
         }
@@ -87,9 +91,9 @@ impl Import {
         let source = Source::open(self.file.clone(), false, output)?;
         let Some(header) = &source.header else { return Err(Error::NotAFile(self.file.clone())) };
         let unreadable = |source| Error::Read { dir: self.file.clone(), source };
-        let (segments, _) = export_segments(&self.file)
-            .map_err(|source| Error::Export { path: self.file.clone(), source })?;
-        let report = check_segments(segments.clone(), source.promised()).map_err(unreadable)?;
+        let (base, segments) = (source.base.as_ref(), source.segments());
+        let report =
+            check_segments(base, segments.clone(), source.promised()).map_err(unreadable)?;
         if report.worst().is_some() {
             for finding in report.findings.iter().filter(|it| it.severity > Severity::Note) {
                 output.tell(&format!("not imported: {}", finding.message))?;
@@ -105,6 +109,9 @@ impl Import {
                 lines
                     .extend(render(&found.entry).map_err(|error| create(io::Error::other(error)))?);
             }
+        }
+        if let Some(base) = base {
+            base.write(&self.dir).map_err(create)?;
         }
         let path = self.dir.join(segment_name(header.first_seq));
         write_new(&path, &lines).and_then(|()| sync_dir(&self.dir)).map_err(create)?;

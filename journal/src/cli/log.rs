@@ -82,7 +82,7 @@ impl Log {
     }
 
     pub(super) fn run(&self, source: &Source, output: &mut Output<'_>) -> Result<(), Error> {
-        let mut names = Names::default();
+        let mut names = source.names();
         if output.format() == Format::Table {
             output.line(&columns("SEQ", "TIME", "CACHE", "OPERATION", "EVENT", 5, "DETAIL"))?;
         }
@@ -93,8 +93,9 @@ impl Log {
         if !source.grows {
             return Err(Error::NotFound("an export does not grow: it cannot be followed".into()));
         }
-        let mut follower = Follower::new(&source.path);
-        let mut order = Order::default();
+        let retired = source.retired_through();
+        let mut follower = Follower::after(&source.path, retired);
+        let mut order = Order::after(retired);
         let mut assembler = Assembler::default();
         loop {
             for line in follower.read_new().map_err(|error| source.failed(error))? {

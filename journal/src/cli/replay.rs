@@ -48,10 +48,11 @@ enum Shown {
 impl Replay {
     pub(super) fn run(&self, source: &Source, output: &mut Output<'_>) -> Result<(), Error> {
         let mut entries = source.entries(output)?;
+        source.must_reach(self.until, entries.first().map(|entry| &entry.record))?;
         entries.retain(|entry| self.until.is_none_or(|until| !until.is_passed_by(&entry.record)));
-        let mut names = Names::default();
+        let mut names = source.names();
         entries.iter().for_each(|entry| names.learn(&entry.record));
-        let (folded, counts) = fold(&entries, &names, output)?;
+        let (folded, counts) = fold(source.folded(), &entries, &names, output)?;
         let shown = shown(&entries, &folded, &counts, &names)?;
         if output.format() == Format::Table {
             return shown.iter().try_for_each(|shown| lines(shown, output));
@@ -64,11 +65,12 @@ impl Replay {
 type Counts = BTreeMap<StreamId, (u64, u64)>;
 
 fn fold(
+    retired: Folded,
     entries: &[Entry],
     names: &Names,
     output: &mut Output<'_>,
 ) -> Result<(Folded, Counts), Error> {
-    let mut folded = Folded::default();
+    let mut folded = retired;
     let mut counts = Counts::new();
     let mut blind = BTreeSet::new();
     for record in entries.iter().map(|entry| &entry.record) {

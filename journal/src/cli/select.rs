@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::event::Event;
 use crate::record::{Record, StreamId};
+use crate::store::ledger::Snapshot;
 
 /// A cache as a person names it: `namespace/name`, or the id of its stream, which is the UID of
 /// its custom resource.
@@ -114,6 +115,18 @@ impl Names {
             if self.names.insert(stream, format!("{namespace}/{name}")).is_none() {
                 self.order.push(stream);
             }
+        }
+    }
+
+    /// Learns what the streams are called whose first records were retired: of those with one name
+    /// the last one is that which is not closed, or has the last record.
+    pub(super) fn learn_retired(&mut self, retired: &Snapshot) {
+        let caches = retired.streams.iter().filter(|(id, _)| **id != StreamId::JOURNAL);
+        let mut caches: Vec<_> = caches.collect();
+        caches.sort_by_key(|(_, (head, state))| (!state.closed, head.seq));
+        for (stream, (_, state)) in caches {
+            self.names.insert(*stream, format!("{}/{}", state.namespace, state.name));
+            self.order.push(*stream);
         }
     }
 

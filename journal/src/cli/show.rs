@@ -46,6 +46,9 @@ struct Shown {
     cache: String,
     stream: String,
     begun: Option<Begun>,
+    /// Whether its first records were retired.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    is_cut: bool,
     steps: Vec<ShownStep>,
     /// Records of the operation that are not about one step.
     notes: Vec<Note>,
@@ -117,7 +120,7 @@ struct Outcome {
 
 impl Show {
     pub(super) fn run(&self, source: &Source, output: &mut Output<'_>) -> Result<(), Error> {
-        let mut names = Names::default();
+        let mut names = source.names();
         let mut found: BTreeMap<OperationId, Vec<Record>> = BTreeMap::new();
         for entry in source.entries(output)? {
             names.learn(&entry.record);
@@ -132,10 +135,14 @@ impl Show {
             return Err(Error::NotFound(text));
         }
         let Some((id, records)) = found.into_iter().next() else {
-            let text = format!("no record belongs to an operation {}", self.operation);
+            let mut text = format!("no record belongs to an operation {}", self.operation);
+            if let Some(retired) = source.retired() {
+                text.push_str(&format!("; {retired}"));
+            }
             return Err(Error::NotFound(text));
         };
-        let shown = gather(id, &records, &names);
+        let mut shown = gather(id, &records, &names);
+        shown.is_cut = source.is_cut(id);
         if output.format() == Format::Table { table(&shown, output) } else { output.object(&shown) }
     }
 }
@@ -148,6 +155,7 @@ fn gather(operation: OperationId, records: &[Record], names: &Names) -> Shown {
         cache: stream.map(|stream| names.shown(stream)).unwrap_or_default(),
         stream: stream.map(|stream| stream.to_string()).unwrap_or_default(),
         begun: None,
+        is_cut: false,
         steps: Vec::new(),
         notes: Vec::new(),
         ended: None,
@@ -251,7 +259,8 @@ fn table(shown: &Shown, output: &mut Output<'_>) -> Result<(), Error> {
         output.line(&format!("because   {}", escape(&cause_text(&begun.cause))))?;
         output.line(&format!("begun     {} (record {})", begun.at.time, begun.at.seq))?;
     } else {
-        output.line("begun     its first record could not be read")?;
+        let why = if shown.is_cut { "was retired" } else { "could not be read" };
+        output.line(&format!("begun     its first record {why}"))?;
     }
     let took = duration_text(shown.duration_us);
     match &shown.ended {

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 
 use clap::Args;
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::describe::{end_text, goal_text, receipt_text};
 use super::output::escape;
 use super::select::Names;
 use super::{CacheName, Error, Format, Output, Point, Source};
-use crate::audit::time_text;
-use crate::chain;
+use crate::audit::{Base, time_text};
+use crate::chain::{self, Hash};
 use crate::record::{Record, StreamId};
 use crate::replay::Folded;
 use crate::state::{CacheState, LogState, OpenStep, Progress};
@@ -45,13 +46,36 @@ enum Shown<'a> {
     },
 }
 
+/// The record after which a state holds.
+struct Last {
+    journal: Uuid,
+    /// When it was written; not known of a retired one.
+    time: Option<String>,
+    hash: Hash,
+}
+
+impl Last {
+    fn of(record: &Record) -> Self {
+        let envelope = &record.envelope;
+        let time = Some(time_text(envelope.time_us));
+        Self { journal: envelope.journal_id, time, hash: record.hash }
+    }
+
+    fn retired(base: &Base) -> Self {
+        let head = base.snapshot.head;
+        Self { journal: head.journal_id, time: None, hash: head.hash }
+    }
+}
+
 impl State {
     pub(super) fn run(&self, source: &Source, output: &mut Output<'_>) -> Result<(), Error> {
-        let mut names = Names::default();
-        let mut folded = Folded::default();
+        let mut names = source.names();
+        let mut folded = source.folded();
         let mut blind = BTreeSet::new();
-        let mut last: Option<Record> = None;
-        for entry in source.entries(output)? {
+        let mut last = source.base.as_ref().map(Last::retired);
+        let entries = source.entries(output)?;
+        source.must_reach(self.at, entries.first().map(|entry| &entry.record))?;
+        for entry in entries {
             let record = entry.record;
             if self.at.is_some_and(|at| at.is_passed_by(&record)) {
                 break;
@@ -68,7 +92,7 @@ impl State {
                     names.shown(stream)
                 ))?;
             }
-            last = Some(record);
+            last = Some(Last::of(&record));
         }
         if let Some(Point::Seq(seq)) = self.at
             && seq > folded.seq
@@ -81,7 +105,7 @@ impl State {
     fn print(
         &self,
         folded: &Folded,
-        last: Option<&Record>,
+        last: Option<&Last>,
         names: &Names,
         output: &mut Output<'_>,
     ) -> Result<(), Error> {
@@ -109,10 +133,10 @@ impl State {
             Format::Json | Format::Yaml => {
                 if self.cache.is_none() {
                     output.object(&Shown::Journal {
-                        journal: last.map(|record| record.envelope.journal_id.to_string()),
+                        journal: last.map(|last| last.journal.to_string()),
                         seq: folded.seq,
-                        time: last.map(|record| time_text(record.envelope.time_us)),
-                        hash: last.map(|record| chain::to_hex(&record.hash)),
+                        time: last.and_then(|last| last.time.clone()),
+                        hash: last.map(|last| chain::to_hex(&last.hash)),
                         state: &folded.log,
                     })?;
                 }
@@ -128,15 +152,15 @@ impl State {
 
 fn overview(
     folded: &Folded,
-    last: Option<&Record>,
+    last: Option<&Last>,
     caches: &[(StreamId, &CacheState)],
     output: &mut Output<'_>,
 ) -> Result<(), Error> {
     if let Some(last) = last {
-        let Record { envelope, hash, .. } = last;
-        output.line(&format!("journal   {}", envelope.journal_id))?;
-        output.line(&format!("record    {} of {}", folded.seq, time_text(envelope.time_us)))?;
-        output.line(&format!("hash      {}", chain::to_hex(hash)))?;
+        let time = last.time.as_deref().unwrap_or("a time that was retired with it");
+        output.line(&format!("journal   {}", last.journal))?;
+        output.line(&format!("record    {} of {time}", folded.seq))?;
+        output.line(&format!("hash      {}", chain::to_hex(&last.hash)))?;
     }
     let holder = folded.log.holder.as_deref().unwrap_or("nobody");
     output.line(&format!("epoch     {} held by {}", folded.log.epoch, escape(holder)))?;
@@ -145,6 +169,10 @@ fn overview(
             "gap       begun anew after journal {}: its anchor named record {}, found were {}",
             gap.old_journal, gap.anchor_seq, gap.found_seq
         ))?;
+    }
+    if let Some(retired) = &folded.log.retired {
+        let (through, seq) = (retired.through, retired.seq);
+        output.line(&format!("retired   records 1 to {through}, by record {seq}"))?;
     }
     if caches.is_empty() {
         return Ok(());

@@ -11,7 +11,7 @@ use super::describe::end_text;
 use super::output::{duration_text, escape};
 use super::select::Names;
 use super::{CacheName, Error, Format, Output, Source};
-use crate::audit::{Checkpoint, checkpoints, time_text};
+use crate::audit::{Base, Checkpoint, checkpoints, time_text};
 use crate::event::{Event, OperationId};
 use crate::record::{Record, StreamId};
 use crate::store::ledger::Entry;
@@ -48,6 +48,9 @@ struct Totals {
     files: usize,
     first: Option<String>,
     last: Option<String>,
+    /// The last record that was retired, where some were; they are not counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retired_through: Option<u64>,
     epochs: u64,
     /// Where the newest checkpoint stands that can be read, in a directory that has one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -88,7 +91,7 @@ struct StepTook {
 impl Stats {
     pub(super) fn run(&self, source: &Source, output: &mut Output<'_>) -> Result<(), Error> {
         let entries = source.entries(output)?;
-        let mut names = Names::default();
+        let mut names = source.names();
         entries.iter().for_each(|entry| names.learn(&entry.record));
         let meant =
             |stream: StreamId| self.cache.as_ref().is_none_or(|cache| names.is(stream, cache));
@@ -108,7 +111,7 @@ impl Stats {
 }
 
 fn totals(source: &Source, entries: &[Entry]) -> Result<Totals, Error> {
-    let segments = source.segments()?;
+    let segments = source.segments();
     let mut file_bytes = 0;
     for segment in &segments {
         let found = std::fs::metadata(&segment.path).map_err(|error| source.failed(error))?;
@@ -124,6 +127,7 @@ fn totals(source: &Source, entries: &[Entry]) -> Result<Totals, Error> {
         files: segments.len(),
         first: entries.first().map(time),
         last: entries.last().map(time),
+        retired_through: source.base.as_ref().map(Base::seq),
         epochs: terms.count() as u64,
         checkpoint_seq: source.dir().and_then(newest_checkpoint),
     })

@@ -47,7 +47,7 @@ pub struct Steps {
 impl Steps {
     pub(super) fn run(&self, source: &Source, output: &mut Output<'_>) -> Result<(), Error> {
         let entries = source.entries(output)?;
-        let mut names = Names::default();
+        let mut names = source.names();
         entries.iter().for_each(|entry| names.learn(&entry.record));
         let meant: Vec<Attempt> = attempts(&entries, &names)
             .into_iter()

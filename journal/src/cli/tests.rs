@@ -1,5 +1,6 @@
 mod audit;
 mod more;
+mod retired;
 
 use std::path::Path;
 

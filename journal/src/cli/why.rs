@@ -8,7 +8,6 @@ use super::attempts::{Attempt, attempts, evidence_of, is_empty, readable};
 use super::describe::{describe, end_text, mood, receipt_text};
 use super::diff::fold_at;
 use super::output::escape;
-use super::select::Names;
 use super::steps::is_named;
 use super::{CacheName, Error, Format, Output, Point, Source};
 use crate::audit::time_text;
@@ -68,8 +67,9 @@ struct Answer {
 impl Why {
     pub(super) fn run(&self, source: &Source, output: &mut Output<'_>) -> Result<(), Error> {
         let mut entries = source.entries(output)?;
+        source.must_reach(self.at, entries.first().map(|entry| &entry.record))?;
         entries.retain(|entry| self.at.is_none_or(|at| !at.is_passed_by(&entry.record)));
-        let mut names = Names::default();
+        let mut names = source.names();
         entries.iter().for_each(|entry| names.learn(&entry.record));
         let last = entries.last().map(|entry| &entry.record);
         let seq = last.map_or(0, Record::seq);
@@ -77,7 +77,7 @@ impl Why {
             let text = format!("no cache {} is known in records 1 to {seq}", self.cache);
             return Err(Error::NotFound(text));
         };
-        let folded = fold_at(&entries, None, &names, output)?;
+        let folded = fold_at(source.folded(), &entries, None, &names, output)?;
         let state = folded.streams.get(&stream).cloned().unwrap_or_default();
         let history = History { attempts: attempts(&entries, &names), entries: &entries, stream };
         let (now, chain) = match (&self.claim, &self.member) {

@@ -6,7 +6,7 @@
 //! The model of a power cut is a harsh one: of a file only the bytes of its last sync are left,
 //! and of a directory only the names of its last sync. sled's files are not part of it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -57,6 +57,8 @@ struct State {
     bytes: HashMap<u64, Vec<u8>>,
     /// The names of each directory when it was last synced.
     names: BTreeMap<PathBuf, BTreeMap<PathBuf, u64>>,
+    /// What was a directory when its name was noted.
+    dirs: BTreeSet<PathBuf>,
 }
 
 /// All faults that are installed, by their directories.
@@ -101,9 +103,9 @@ impl Faults {
             let there = to.join(dir.strip_prefix(&self.dir).unwrap());
             fs::create_dir_all(&there).unwrap();
             for (path, number) in state.names.get(&dir).into_iter().flatten() {
-                if path.is_dir() {
+                if path.is_dir() || state.dirs.contains(path) {
                     // sled's directories are not modelled: they are gone.
-                    let is_sled = path.join("db").exists();
+                    let is_sled = path.join("db").exists() || !path.exists();
                     waiting.extend((!is_sled).then(|| path.clone()));
                     continue;
                 }
@@ -145,8 +147,12 @@ impl State {
 
     fn note_dir(&mut self, dir: &Path) {
         let Ok(entries) = fs::read_dir(dir) else { return };
+        let dirs = &mut self.dirs;
         let names = entries.filter_map(|entry| {
             let entry = entry.ok()?;
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                dirs.insert(entry.path());
+            }
             Some((entry.path(), entry.metadata().ok()?.ino()))
         });
         self.names.insert(dir.to_owned(), names.collect());

@@ -34,6 +34,7 @@ impl CacheState {
             Event::Genesis { .. }
             | Event::EpochBegun { .. }
             | Event::Gap { .. }
+            | Event::RecordsRetired { .. }
             | Event::CacheOpened { .. } => Err(illegal(event, "it belongs to the journal itself")),
             Event::OperationBegun { kind, goal, cause } => {
                 self.begin(stamp, event, *kind, goal, cause)
@@ -132,6 +133,7 @@ impl CacheState {
             Event::Genesis { .. }
             | Event::EpochBegun { .. }
             | Event::Gap { .. }
+            | Event::RecordsRetired { .. }
             | Event::CacheOpened { .. }
             | Event::OperationBegun { .. }
             | Event::StepIntended { .. }

@@ -135,14 +135,14 @@ fn nothing_is_recorded_before_a_stream_is_open_nor_after_it_is_closed() {
 
 #[test]
 fn the_journals_own_events_and_a_caches_never_mix() {
-    let own = ["genesis", "epoch_begun", "gap"];
+    let own = ["genesis", "epoch_begun", "gap", "records_retired"];
     assert_eq!(events().len(), event_names().len());
     for event in events() {
         let mut log = LogState::default();
-        log.apply(0, &genesis()).unwrap();
+        log.apply(200, 0, &genesis()).unwrap();
         let is_own = own.contains(&event.name());
         let mut fresh = if event.name() == "genesis" { LogState::default() } else { log };
-        assert_eq!(fresh.apply(1, &event).is_ok(), is_own, "{}", event.name());
+        assert_eq!(fresh.apply(200, 1, &event).is_ok(), is_own, "{}", event.name());
         let refused = is_own.then(|| refusal(&[event]));
         assert!(refused.is_none_or(|reason| reason.contains("journal itself")));
     }
@@ -152,15 +152,15 @@ fn the_journals_own_events_and_a_caches_never_mix() {
 fn terms_of_leadership_only_go_up_and_after_the_genesis() {
     let begun = |holder: &str| Event::EpochBegun { holder: holder.into() };
     let mut log = LogState::default();
-    assert!(log.apply(1, &begun("a")).is_err());
-    log.apply(1, &genesis()).unwrap();
+    assert!(log.apply(200, 1, &begun("a")).is_err());
+    log.apply(200, 1, &genesis()).unwrap();
     assert_eq!(log.namespace_uid.as_deref(), Some("namespace-uid"));
-    assert!(log.apply(1, &genesis()).is_err());
-    log.apply(1, &begun("a")).unwrap();
-    log.apply(4, &begun("b")).unwrap();
+    assert!(log.apply(200, 1, &genesis()).is_err());
+    log.apply(200, 1, &begun("a")).unwrap();
+    log.apply(200, 4, &begun("b")).unwrap();
     assert_eq!((log.epoch, log.holder.as_deref()), (4, Some("b")));
     for old in [0, 3, 4] {
-        assert!(log.apply(old, &begun("c")).is_err(), "{old}");
+        assert!(log.apply(200, old, &begun("c")).is_err(), "{old}");
     }
     assert_eq!((log.epoch, &log.gap), (4, &None));
 }
@@ -169,12 +169,33 @@ fn terms_of_leadership_only_go_up_and_after_the_genesis() {
 fn a_gap_is_remembered() {
     let mut log = LogState::default();
     let gap = events().swap_remove(2);
-    assert!(log.apply(1, &gap).is_err());
-    log.apply(1, &genesis()).unwrap();
-    log.apply(1, &gap).unwrap();
+    assert!(log.apply(200, 1, &gap).is_err());
+    log.apply(200, 1, &genesis()).unwrap();
+    log.apply(200, 1, &gap).unwrap();
     assert!(
         matches!(gap, Event::Gap { old_journal, .. } if log.gap.unwrap().old_journal == old_journal)
     );
+}
+
+#[test]
+fn a_retirement_goes_beyond_the_last_one_and_never_reaches_itself() {
+    let retired = |through| Event::RecordsRetired {
+        through,
+        hash: "cd".into(),
+        state: "ef".into(),
+        base: "01".into(),
+        records: 1,
+        reason: "old".into(),
+    };
+    let mut log = LogState::default();
+    assert!(log.apply(9, 1, &retired(4)).is_err(), "there is no genesis");
+    log.apply(1, 1, &genesis()).unwrap();
+    assert!(log.apply(9, 1, &retired(9)).is_err());
+    log.apply(9, 1, &retired(8)).unwrap();
+    assert!(log.apply(20, 1, &retired(8)).is_err() && log.apply(20, 1, &retired(3)).is_err());
+    log.apply(20, 1, &retired(9)).unwrap();
+    let told = log.retired.map(|retired| (retired.through, retired.base, retired.seq));
+    assert_eq!(told, Some((9, "01".into(), 20)));
 }
 
 #[test]

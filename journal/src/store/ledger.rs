@@ -3,9 +3,10 @@
 //! Admission has two halves, so that a state can be prepared before it is durable and shown only
 //! afterwards: [`Ledger::prepare`] changes nothing, [`Ledger::accept`] cannot fail.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -40,12 +41,12 @@ pub struct Admitted {
 }
 
 impl Admitted {
-    /// Whether an operation ends here or a destructive step is intended: then all copies are
-    /// synced before anybody is told.
+    /// Whether an operation ends here, a destructive step is intended or records are retired: then
+    /// all copies are synced before anybody is told.
     pub fn is_boundary(&self) -> bool {
         self.entries.iter().any(|entry| {
             let event = &entry.record.event;
-            matches!(event, Event::OperationEnded { .. })
+            matches!(event, Event::OperationEnded { .. } | Event::RecordsRetired { .. })
                 || matches!(event, Event::StepIntended { step, .. } if step.is_destructive())
         })
     }
@@ -106,6 +107,14 @@ struct Stream {
     state: Arc<CacheState>,
 }
 
+/// A text by which a state or a record names it.
+#[derive(Clone, Debug)]
+struct Kept {
+    text: Arc<str>,
+    /// The last record that it is known to stand beside.
+    beside: u64,
+}
+
 /// What a journal folds to at one of its records: enough to go on from there. It is cheap to take,
 /// as the states are shared.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,7 +142,7 @@ pub struct Ledger {
     base_hash: Hash,
     /// Hash of the record with sequence `base + index + 1`.
     hashes: Vec<Hash>,
-    texts: BTreeMap<String, Arc<str>>,
+    texts: BTreeMap<String, Kept>,
     /// What the last record leaves to follow in its append, and on which stream.
     rest: Option<(StreamId, u32)>,
 }
@@ -168,9 +177,40 @@ impl Ledger {
             base: head.seq,
             base_hash: head.hash,
             hashes: Vec::new(),
-            texts: texts.clone(),
+            // Beside which record each stands is not known any more: beside the last one, at most.
+            texts: texts
+                .iter()
+                .map(|(digest, text)| {
+                    (digest.clone(), Kept { text: Arc::clone(text), beside: head.seq })
+                })
+                .collect(),
             rest: None,
         }
+    }
+
+    /// Forgets the hashes of the records up to the head, as if it had been restored there. A whole
+    /// journal can be folded so without keeping anything for each record.
+    pub(crate) fn forget_hashes(&mut self) {
+        let head = self.head();
+        (self.base, self.base_hash) = (head.seq, head.hash);
+        self.hashes.clear();
+    }
+
+    /// Forgets the texts that neither stand beside a record behind this one nor are named by a
+    /// state, and tells how many are left.
+    pub(crate) fn forget_texts(&mut self, through: u64) -> usize {
+        let named = self.named_texts();
+        self.texts.retain(|digest, kept| kept.beside > through || named.contains(digest));
+        self.texts.len()
+    }
+
+    /// Digests of the texts that the states name.
+    pub(crate) fn named_texts(&self) -> BTreeSet<String> {
+        let mut digests = Vec::new();
+        for stream in self.streams.values() {
+            collect_external(&*stream.state, &mut digests);
+        }
+        digests.into_iter().collect()
     }
 
     /// What the journal folds to at its head; none in the middle of an append.
@@ -181,7 +221,11 @@ impl Ledger {
             head: self.head(),
             log: Arc::clone(&self.log),
             streams: self.streams.iter().map(stream).collect(),
-            texts: self.texts.clone(),
+            texts: self
+                .texts
+                .iter()
+                .map(|(digest, kept)| (digest.clone(), Arc::clone(&kept.text)))
+                .collect(),
         })
     }
 
@@ -345,7 +389,9 @@ impl Ledger {
     pub fn text(&self, text: &Text) -> Option<String> {
         match text {
             Text::Inline(text) => Some(text.clone()),
-            Text::External { digest, .. } => self.texts.get(digest).map(|text| text.to_string()),
+            Text::External { digest, .. } => {
+                self.texts.get(digest).map(|kept| kept.text.to_string())
+            }
         }
     }
 
@@ -367,7 +413,8 @@ impl Ledger {
         }
     }
 
-    /// The texts of an append by digest, once all that its events name are found.
+    /// The texts of an append by digest, once all that its events name are found. A text that was
+    /// recorded before stands beside the new record again: the former one may be retired.
     fn blobs_of(&self, append: &Append) -> Result<BTreeMap<String, String>, AppendError> {
         let mut blobs = BTreeMap::new();
         for text in &append.blobs {
@@ -377,11 +424,14 @@ impl Ledger {
             blobs.insert(chain::digest(text), text.clone());
         }
         for event in &append.events {
-            let missing = external_digests(event)
-                .into_iter()
-                .find(|digest| !blobs.contains_key(digest) && !self.texts.contains_key(digest));
-            if let Some(digest) = missing {
-                return Err(AppendError::MissingText { digest, event: event.name() });
+            for digest in external_digests(event) {
+                if blobs.contains_key(&digest) {
+                    continue;
+                }
+                let Some(known) = self.texts.get(&digest) else {
+                    return Err(AppendError::MissingText { digest, event: event.name() });
+                };
+                blobs.insert(digest, known.text.to_string());
             }
         }
         Ok(blobs)
@@ -405,7 +455,11 @@ impl Ledger {
         self.rest = (envelope.rest > 0).then_some((envelope.stream, envelope.rest));
         self.hashes.push(*hash);
         for (digest, text) in &entry.blobs {
-            self.texts.entry(digest.clone()).or_insert_with(|| text.as_str().into());
+            let beside = envelope.seq.0;
+            self.texts
+                .entry(digest.clone())
+                .and_modify(|kept| kept.beside = beside)
+                .or_insert_with(|| Kept { text: text.as_str().into(), beside });
         }
         let head = StreamHead {
             seq: envelope.seq.0,
@@ -447,7 +501,7 @@ impl Fold {
             return Err(IllegalTransition { event: record.event.name(), reason: reason.into() });
         }
         if self.stream == StreamId::JOURNAL {
-            self.log.apply(record.envelope.epoch.0, &record.event)
+            self.log.apply(record.seq(), record.envelope.epoch.0, &record.event)
         } else {
             self.state.apply(record.stamp(), &record.event)
         }
@@ -472,14 +526,18 @@ fn take_blobs(
 /// They are looked for in its readable form, so that no new kind of event can be forgotten here.
 pub fn external_digests(event: &Event) -> Vec<String> {
     let mut digests = Vec::new();
-    // Most events name none, and to see that their text is enough.
-    let Ok(text) = serde_json::to_string(event) else { return digests };
-    if text.contains("\"external\"")
-        && let Ok(readable) = serde_json::to_value(event)
-    {
-        collect_digests(&readable, &mut digests);
-    }
+    collect_external(event, &mut digests);
     digests
+}
+
+fn collect_external(named_in: &impl Serialize, digests: &mut Vec<String>) {
+    // Most name none, and to see that their text is enough.
+    let Ok(text) = serde_json::to_string(named_in) else { return };
+    if text.contains("\"external\"")
+        && let Ok(readable) = serde_json::to_value(named_in)
+    {
+        collect_digests(&readable, digests);
+    }
 }
 
 fn collect_digests(value: &Value, digests: &mut Vec<String>) {

@@ -24,22 +24,25 @@ use std::thread::JoinHandle;
 
 use uuid::Uuid;
 
-use super::ledger::{Admitted, Ledger};
-use super::{Append, AppendError, Appended, Error, Head, Store, StreamHead};
+use super::ledger::{Admitted, Ledger, Snapshot};
+use super::{Append, AppendError, Appended, Error, Figures, Head, RetireError, Store, StreamHead};
 use crate::audit::{Sink, render};
 use crate::chain::{self, Hash};
 use crate::codec;
 use crate::event::{Event, Text};
 use crate::record::{Record, StreamId};
+use crate::retention::{Done, Retirement};
 use crate::state::{CacheState, LogState};
 
 mod behind;
 mod compact;
+mod figures;
 mod generation;
 mod heal;
 mod lock;
 mod mend;
 mod open;
+mod retire;
 mod set_aside;
 
 use behind::{Behind, Copy};
@@ -47,6 +50,7 @@ pub use compact::{Compacted, compact};
 use generation::{Generation, Row};
 use lock::Lock;
 pub use open::{Healed, OpenError, OpenReport};
+use retire::{Retiring, Standing};
 pub use set_aside::{FORMER_DIR, set_aside};
 
 /// The most appends that share one sync.
@@ -82,6 +86,7 @@ pub struct SledStore {
     writer: Arc<Mutex<Writer>>,
     jobs: Option<SyncSender<Job>>,
     thread: Option<JoinHandle<()>>,
+    retiring: Retiring,
     /// Given back when everything above is done.
     _lock: Lock,
 }
@@ -111,17 +116,21 @@ struct Job {
 /// See [`OpenError`]. What is refused is left as it was found.
 pub fn open(options: &OpenOptions) -> Result<(SledStore, OpenReport), OpenError> {
     let opened = open::open(options)?;
+    let snapshot = opened.base.map(|base| Arc::new(base.snapshot));
+    let standing = Standing { retired: opened.retired, snapshot };
+    let retiring = Retiring::new(&options.dir, opened.writer.covered(), standing);
     let writer = Box::new(opened.writer);
-    let store = SledStore::start(opened.ledger, opened.generation, writer, opened.lock)
+    let copies = (opened.ledger, opened.generation);
+    let store = SledStore::start(copies, writer, retiring, opened.lock)
         .map_err(|source| OpenError::from_io(&options.dir, source))?;
     Ok((store, opened.report))
 }
 
 impl SledStore {
     fn start(
-        ledger: Ledger,
-        generation: Generation,
+        (ledger, generation): (Ledger, Generation),
         sink: Box<dyn Sink>,
+        retiring: Retiring,
         lock: Lock,
     ) -> std::io::Result<Self> {
         let (jobs, queue) = sync_channel(QUEUE_MAX);
@@ -139,7 +148,8 @@ impl SledStore {
         let thread = std::thread::Builder::new()
             .name("journal-writer".into())
             .spawn(move || run(&own, &told, &queue))?;
-        Ok(Self { shared, writer, jobs: Some(jobs), thread: Some(thread), _lock: lock })
+        let (jobs, thread) = (Some(jobs), Some(thread));
+        Ok(Self { shared, writer, jobs, thread, retiring, _lock: lock })
     }
 
     fn read<T>(&self, read: impl FnOnce(&Ledger) -> T) -> T {
@@ -203,6 +213,11 @@ impl Store for SledStore {
     }
 
     fn hash_at(&self, seq: u64) -> Option<Hash> {
+        let (retired, hash) = self.retiring.standing().retired;
+        if seq <= retired {
+            // sled may hold more until it is made anew, but nobody vouches for it.
+            return (seq == retired && seq > 0).then_some(hash);
+        }
         let (base, _) = self.read(Ledger::base);
         if (1..base).contains(&seq) {
             return self.shared.copy.generation.hash_of(seq);
@@ -218,7 +233,7 @@ impl Store for SledStore {
         let head = self.head().seq;
         self.shared.copy.wait_for(head);
         let mut records = Vec::new();
-        for seq in from.max(1)..=head {
+        for seq in from.max(self.retired() + 1)..=head {
             // Below a checkpoint this is what sled says; the chain tells whether it is right.
             let hash = self.hash_at(seq).ok_or(Error::Missing { seq })?;
             let bytes = self.shared.copy.generation.get(seq, &hash)?;
@@ -235,6 +250,22 @@ impl Store for SledStore {
 
     fn poisoned(&self) -> Option<String> {
         self.shared.poisoned()
+    }
+
+    fn base(&self) -> Option<Arc<Snapshot>> {
+        self.retiring.standing().snapshot
+    }
+
+    fn retired(&self) -> u64 {
+        self.retiring.standing().retired.0
+    }
+
+    fn retire(&self, ask: &Retirement) -> Result<Option<Done>, RetireError> {
+        self.retire_records(ask)
+    }
+
+    fn figures(&self) -> Figures {
+        figures::of(self)
     }
 }
 

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::audit::{load, load_after};
+use crate::audit::{kept, load, load_after};
 use crate::check::{Kind, check_dir};
 use crate::fixtures::{append_to, cache, cache_opened, entries_of, histories::history, id};
 use crate::record::text_for_event;
@@ -93,8 +93,8 @@ fn a_checkpoint_and_the_rest_fold_to_what_one_pass_folds_to() {
     let whole = ledger_without_checkpoint(dir.path());
     for (_, path) in checkpoints(dir.path()).unwrap() {
         let checkpoint = Checkpoint::parse(&std::fs::read(path).unwrap()).unwrap();
-        let found = segments(dir.path()).unwrap();
-        let rest = checkpoint.rest(&found).unwrap();
+        let found = kept(dir.path()).unwrap();
+        let rest = checkpoint.rest(0, &found.segments).unwrap();
         let loaded = load_after(dir.path(), &checkpoint, found, rest).unwrap();
         assert_eq!(loaded.ledger.snapshot(), whole.snapshot());
     }

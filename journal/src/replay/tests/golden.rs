@@ -1,19 +1,26 @@
 //! Whole journals as earlier versions of this program wrote them. Every later version opens them and
 //! folds them to the same state.
 //!
+//! The first one keeps all its records. Those of the second were retired in part: what its base says
+//! cannot be folded from records any more, so every later version has to read it.
+//!
 //! They are never written again. A new form of the audit file gets a new directory beside them:
 //! `cargo test -p xsld-journal --lib write_a_golden_journal -- --ignored`.
 
 use std::path::{Path, PathBuf};
 
 use super::*;
-use crate::audit::{render, segments};
+use crate::audit::{Base, bases, render, segments};
 use crate::check::check_dir;
-use crate::store::ledger::{Entry, external_digests};
+use crate::event::Event;
+use crate::fixtures::append_to;
+use crate::store::ledger::{Entry, Ledger, external_digests};
 
 /// Each golden journal, and BLAKE3 of its files' names and bytes. Only ever appended to.
-const JOURNALS: [(&str, &str); 1] =
-    [("v1", "589e8ebfd6d07a3560f534610299a2d360c04b8f4ddef30b71d08cd8b958d1ad")];
+const JOURNALS: [(&str, &str); 2] = [
+    ("v1", "589e8ebfd6d07a3560f534610299a2d360c04b8f4ddef30b71d08cd8b958d1ad"),
+    ("v2", "f9e25e7072495af3c6e7b96ef8adc569ee931842d9d4b54a2f2bbab2e1f6e0b9"),
+];
 /// Records in a segment of a golden journal.
 const SEGMENT: usize = 60;
 
@@ -21,11 +28,21 @@ fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/journals")
 }
 
+/// Its segments and the files of its base, by their names.
+fn files(dir: &Path) -> Vec<(String, PathBuf)> {
+    let segments = segments(dir).unwrap().into_iter().map(|segment| segment.path);
+    let bases = bases(dir).unwrap().into_iter().map(|(_, path)| path);
+    let name = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().into_owned();
+    let mut files: Vec<_> = segments.chain(bases).map(|path| (name(&path), path)).collect();
+    files.sort();
+    files
+}
+
 fn digest_of(dir: &Path) -> String {
     let mut hasher = blake3::Hasher::new();
-    for segment in segments(dir).unwrap() {
-        let bytes = std::fs::read(&segment.path).unwrap();
-        hasher.update(segment.name.as_bytes()).update(&bytes.len().to_be_bytes()).update(&bytes);
+    for (name, path) in files(dir) {
+        let bytes = std::fs::read(path).unwrap();
+        hasher.update(name.as_bytes()).update(&bytes.len().to_be_bytes()).update(&bytes);
     }
     hasher.finalize().to_hex().to_string()
 }
@@ -33,8 +50,8 @@ fn digest_of(dir: &Path) -> String {
 /// A copy that may be opened, as opening makes sled's copy beside the audit file.
 fn copy_of(name: &str) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
-    for segment in segments(&golden().join(name)).unwrap() {
-        std::fs::copy(&segment.path, copy.path().join(&segment.name)).unwrap();
+    for (name, path) in files(&golden().join(name)) {
+        std::fs::copy(path, copy.path().join(name)).unwrap();
     }
     copy
 }
@@ -64,7 +81,9 @@ fn a_journal_of_an_earlier_version_opens_and_folds_to_the_same_state() {
         assert_eq!(report.torn_tail, None, "{name}");
         verify(&store).unwrap();
         let records = store.scan(1).unwrap();
-        let folded = fold(&records).unwrap();
+        let mut folded = store.base().map_or_else(Folded::default, |it| Folded::from(&*it));
+        records.iter().for_each(|record| folded.apply(record).unwrap());
+        assert_eq!((report.healed.len(), report.base_finding), (1, None), "sled's copy is made");
         let head = crate::chain::to_hex(&store.head().hash);
         lines.push(format!("{name} records {}", records.len()));
         lines.push(format!("{name} journal {}", store.head().journal_id));
@@ -91,6 +110,30 @@ fn entries() -> Vec<Entry> {
     entries
 }
 
+/// Retires the records of the first segment: writes their base, and adds the record that says so.
+fn retired(dir: &Path, entries: &mut Vec<Entry>) -> usize {
+    let whole = |entry: &Entry| entry.record.envelope.rest == 0;
+    let through = entries.iter().skip(SEGMENT).position(whole).unwrap() + SEGMENT + 1;
+    let mut ledger = Ledger::new(id(1));
+    entries[..through].iter().for_each(|entry| ledger.replay(entry).unwrap());
+    let base = Base::of(ledger.snapshot().unwrap(), 1_800_000_000_000_000).unwrap();
+    base.write(dir).unwrap();
+    entries[through..].iter().for_each(|entry| ledger.replay(entry).unwrap());
+    let event = Event::RecordsRetired {
+        through: base.seq(),
+        hash: crate::chain::to_hex(&base.snapshot.head.hash),
+        state: base.state_digest(),
+        base: base.digest.clone(),
+        records: base.seq(),
+        reason: "they are older than 400 days".into(),
+    };
+    let expected = ledger.stream_head(StreamId::JOURNAL).unwrap().stream_seq;
+    let append = append_to(StreamId::JOURNAL, expected, None, vec![event]);
+    let append = Append { epoch: ledger.head().epoch, ..append };
+    entries.extend(ledger.admit(&append).unwrap().entries);
+    through
+}
+
 #[test]
 #[ignore = "writes the newest golden journal, which must not be there yet"]
 fn write_a_golden_journal() {
@@ -98,8 +141,9 @@ fn write_a_golden_journal() {
     let dir = golden().join(name);
     std::fs::create_dir_all(golden()).unwrap();
     std::fs::create_dir(&dir).unwrap();
-    let entries = entries();
-    let mut rest = &entries[..];
+    let mut entries = entries();
+    let through = retired(&dir, &mut entries);
+    let mut rest = &entries[through..];
     while !rest.is_empty() {
         // A segment ends with a whole append.
         let whole = |entry: &Entry| entry.record.envelope.rest == 0;

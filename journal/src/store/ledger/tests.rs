@@ -1,6 +1,7 @@
 use super::*;
+use crate::event::Step;
 use crate::fixtures::{
-    append_to, begun, cache, cache_opened, disjoin, entries_of, genesis, id, intended,
+    append_to, begun, cache, cache_opened, disjoin, ended, entries_of, genesis, id, intended,
     journal_append, operation, scale, story, succeeded,
 };
 
@@ -92,4 +93,33 @@ fn a_destructive_intent_and_an_end_are_boundaries() {
     assert!(boundary([&raised[..], &[intended(id, scale(3, 0), 1)]].concat()));
     assert!(boundary(vec![begun(3), intended(id, disjoin(1), 1)]));
     assert!(boundary(vec![begun(3), crate::fixtures::ended()]));
+}
+
+#[test]
+fn a_text_is_forgotten_once_no_kept_record_and_no_state_has_it() {
+    let mut ledger = Ledger::new(id(1));
+    ledger.admit(&journal_append(0, vec![genesis()])).unwrap();
+    ledger.admit(&append_to(cache(1), 0, None, vec![cache_opened("demo")])).unwrap();
+    let named = |number: u64| {
+        let (template, blob) = crate::record::text_for_event(format!("{number}").repeat(3000));
+        let step = Step::SetTemplate { digest: format!("d{number}"), template: template.clone() };
+        (template, step, blob)
+    };
+    let mut expected = 1;
+    for number in [1, 2, 1, 3] {
+        let (_, step, blob) = named(number);
+        let id = operation(u128::from(expected));
+        let events =
+            vec![begun(3), intended(id, step.clone(), 1), succeeded(id, &step, 1), ended()];
+        // The second time nobody hands it over: it stands beside the new record all the same.
+        let blobs = if expected == 9 { vec![] } else { blob.into_iter().collect() };
+        let append = append_to(cache(1), expected, Some(id), events);
+        let admitted = ledger.admit(&Append { blobs, ..append }).unwrap();
+        assert_eq!(admitted.entries[1].blobs.len(), 1, "{number}");
+        expected += 4;
+    }
+    let known = |ledger: &Ledger| [1, 2, 3].map(|it| ledger.text(&named(it).0).is_some());
+    assert_eq!((ledger.forget_texts(3), known(&ledger)), (3, [true; 3]), "none stands before");
+    assert_eq!((ledger.forget_texts(8), known(&ledger)), (2, [true, false, true]));
+    assert_eq!((ledger.forget_texts(99), known(&ledger)), (1, [false, false, true]));
 }

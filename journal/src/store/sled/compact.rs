@@ -16,7 +16,6 @@ use super::OpenOptions;
 use super::heal::{self, Found};
 use super::lock::{self, Taken};
 use super::open::{OpenError, OpenReport, Read, read};
-use crate::io::{remove_dir_all, sync_dir};
 
 /// What became of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,28 +61,14 @@ pub fn compact(dir: &Path) -> Result<Compacted, OpenError> {
     let mut report = OpenReport::default();
     drop(heal::rebuild(dir, &loaded, "compaction", &mut report)?);
     let generation = heal::current(dir).map_err(io_error)?.unwrap_or_default();
-    let deleted = delete_older(dir, &[&generation, &former]).map_err(io_error)?;
+    let deleted = heal::delete_older(dir, &[&generation, &former]).map_err(io_error)?;
     let bytes_after = size(&dir.join(&generation)).map_err(io_error)?;
-    let records = loaded.ledger.head().seq;
+    let records = loaded.ledger.head().seq - loaded.retired.0;
     Ok(Compacted { generation, records, bytes_before, bytes_after, deleted })
 }
 
-fn delete_older(dir: &Path, kept: &[&str]) -> io::Result<Vec<String>> {
-    let mut deleted = Vec::new();
-    let mut numbers = heal::generations(dir)?;
-    numbers.sort_unstable();
-    for number in numbers {
-        let name = heal::generation_name(number);
-        if !kept.contains(&name.as_str()) {
-            remove_dir_all(&dir.join(&name))?;
-            deleted.push(name);
-        }
-    }
-    sync_dir(dir)?;
-    Ok(deleted)
-}
-
-fn size(path: &Path) -> io::Result<u64> {
+/// Size of all files in a directory, in bytes.
+pub(super) fn size(path: &Path) -> io::Result<u64> {
     let mut bytes = 0;
     let mut waiting: Vec<PathBuf> = vec![path.to_owned()];
     while let Some(path) = waiting.pop() {

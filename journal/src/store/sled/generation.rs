@@ -70,14 +70,30 @@ impl Error {
 /// How a database compares with the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Comparison {
-    /// It holds the records up to this one, and they are the journal's.
-    Prefix(u64),
+    /// It holds these records, and they are the journal's.
+    Prefix(Rows),
     /// It holds more than the journal.
     Ahead(u64),
     /// It holds another record of the same journal at this sequence.
     Forked(u64),
     /// It holds something else.
     Different(String),
+}
+
+/// The records that a database holds, without a hole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Rows {
+    /// The record before the first one: all up to there were retired when it was made.
+    pub(super) before: u64,
+    /// The last one.
+    pub(super) last: u64,
+}
+
+impl Rows {
+    /// How many there are up to a record.
+    pub(super) fn up_to(self, seq: u64) -> u64 {
+        seq.min(self.last).saturating_sub(self.before)
+    }
 }
 
 /// A record as it is stored.
@@ -208,9 +224,11 @@ impl Generation {
     }
 
     /// Compares all that is stored with the hashes of the journal's records: those behind `base`,
-    /// in order, and that of `base` itself, up to which the chain alone tells.
+    /// in order, and that of `base` itself, up to which the chain alone tells. What was retired may
+    /// be stored or not.
     pub(super) fn compare(
         &self,
+        retired: (u64, Hash),
         base: (u64, Hash),
         hashes: &[Hash],
         journal_id: Uuid,
@@ -222,17 +240,18 @@ impl Generation {
         }
         let known = |seq: u64| match seq.checked_sub(base.0 + 1) {
             Some(index) => hashes.get(usize::try_from(index).unwrap_or(usize::MAX)).copied(),
-            None => (seq == base.0).then_some(base.1),
+            None if seq == base.0 => Some(base.1),
+            None => (seq == retired.0).then_some(retired.1),
         };
         // sled counts by reading all, so it is done beside the other reading.
         let indexed = std::thread::scope(|scope| {
             let counting = scope.spawn(|| self.streams.len() as u64);
-            let compared = self.compare_records(known, journal_id);
+            let compared = self.compare_records(retired, known, journal_id);
             let indexed = counting.join().unwrap_or_else(|panic| resume_unwind(panic));
             compared.map(|compared| (compared, indexed))
         })?;
         Ok(match indexed {
-            (Comparison::Prefix(last), indexed) if last != indexed => {
+            (Comparison::Prefix(rows), indexed) if rows.up_to(rows.last) != indexed => {
                 Comparison::Different("its index of streams is not whole".into())
             }
             (compared, _) => compared,
@@ -241,11 +260,21 @@ impl Generation {
 
     fn compare_records(
         &self,
+        retired: (u64, Hash),
         known: impl Fn(u64) -> Option<Hash>,
         journal_id: Uuid,
     ) -> Result<Comparison, Error> {
-        let mut last = 0_u64;
-        let mut previous = chain::ZERO;
+        let first = self.records.first()?.and_then(|(key, _)| <[u8; 8]>::try_from(&*key).ok());
+        let before = first.map_or(retired.0, |first| u64::from_be_bytes(first).saturating_sub(1));
+        if before > retired.0 {
+            return Ok(Comparison::Different(format!("record {} is missing", retired.0 + 1)));
+        }
+        let mut last = before;
+        // What the first one continues is known only where the journal begins or was cut.
+        let mut previous = match before {
+            0 => Some(chain::ZERO),
+            before => (before == retired.0).then_some(retired.1),
+        };
         for row in &self.records {
             let (key, value) = row?;
             let expected = last + 1;
@@ -255,7 +284,17 @@ impl Generation {
             let Some((bytes, hash)) = split_value(&value) else {
                 return Ok(Comparison::Different(format!("record {expected} is damaged")));
             };
-            if chain::hash(&previous, bytes) != hash {
+            let follows = match previous {
+                Some(previous) => previous,
+                None => match codec::decode_envelope(bytes) {
+                    Ok(envelope) => envelope.previous,
+                    Err(error) => {
+                        let reason = format!("record {expected} cannot be read: {error}");
+                        return Ok(Comparison::Different(reason));
+                    }
+                },
+            };
+            if chain::hash(&follows, bytes) != hash {
                 return Ok(Comparison::Different(format!("record {expected} breaks the chain")));
             }
             if known(expected).is_some_and(|known| known != hash) {
@@ -265,9 +304,13 @@ impl Generation {
                 }
                 return Ok(Comparison::Different(format!("record {expected} is another one")));
             }
-            (last, previous) = (expected, hash);
+            (last, previous) = (expected, Some(hash));
         }
-        Ok(Comparison::Prefix(last))
+        if last < retired.0 {
+            let reason = "it ends before the records that were kept".to_owned();
+            return Ok(Comparison::Different(reason));
+        }
+        Ok(Comparison::Prefix(Rows { before, last }))
     }
 }
 

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::generation::{Comparison, Error, Generation, LOCKED, Row, guarded};
+use super::generation::{Comparison, Error, Generation, LOCKED, Row, Rows, guarded};
 use super::open::{Healed, OpenError, OpenReport};
 use crate::audit::{Lines, Loaded, Segment, StoredLine};
 use crate::io::{self as disk, File, sync_dir};
@@ -19,6 +19,9 @@ const GENERATION_PREFIX: &str = "gen-";
 const QUARANTINE_PREFIX: &str = "quarantine-";
 /// How long sled may take to open and compare. A million records take two seconds.
 pub(super) const OPEN_DEADLINE: Duration = Duration::from_secs(120);
+/// A generation is made anew once the retired records in it are at least one for each so many kept
+/// ones. So it takes half as much room again as it needs, at most, and not every start is a long one.
+const TRIMMED_FROM: u64 = 2;
 /// Records that are added to sled at once.
 const FILL_BATCH: usize = 256;
 
@@ -30,8 +33,8 @@ pub(super) enum Found {
         generation: Generation,
         /// Its name.
         name: String,
-        /// How many records it holds.
-        records: u64,
+        /// Which records it holds.
+        rows: Rows,
     },
     /// It holds something else, or cannot be opened.
     Unusable {
@@ -51,18 +54,19 @@ pub(super) fn inspect(dir: &Path, loaded: &Loaded) -> Result<Found, OpenError> {
     };
     let path = dir.join(&name);
     let (base, hashes) = (loaded.ledger.base(), loaded.ledger.hashes().to_vec());
+    let retired = loaded.retired;
     let journal_id = loaded.ledger.head().journal_id;
     let opened = guarded(OPEN_DEADLINE, {
         let path = path.clone();
         move || {
             let generation = Generation::open(&path)?;
-            let comparison = generation.compare(base, &hashes, journal_id)?;
+            let comparison = generation.compare(retired, base, &hashes, journal_id)?;
             Ok::<_, Error>((generation, comparison))
         }
     });
     match opened {
-        Ok(Ok((generation, Comparison::Prefix(records)))) => {
-            Ok(Found::Usable { generation, name, records })
+        Ok(Ok((generation, Comparison::Prefix(rows)))) => {
+            Ok(Found::Usable { generation, name, rows })
         }
         Ok(Ok((_, Comparison::Ahead(sled_seq)))) => Err(audit_behind(loaded, name, sled_seq)),
         Ok(Ok((_, Comparison::Forked(seq)))) => Err(OpenError::Forked { seq }),
@@ -107,21 +111,41 @@ fn audit_behind(loaded: &Loaded, generation: String, sled_seq: u64) -> OpenError
     OpenError::AuditBehind { audit_seq, segment, line, generation, sled_seq }
 }
 
-/// Adds the records that a usable generation lacks.
+/// Adds the records that a usable generation lacks, or makes it anew where too many of its records
+/// were retired.
 pub(super) fn complete(
     dir: &Path,
     loaded: &Loaded,
     generation: Generation,
     name: &str,
-    records: u64,
+    rows: Rows,
     report: &mut OpenReport,
 ) -> Result<Generation, OpenError> {
     let to = loaded.ledger.head().seq;
-    if records < to {
-        fill(&dir.join(name), loaded, &generation, records + 1)?;
-        report.healed.push(Healed::Appended { from: records + 1, to });
+    let (gone, kept) = (rows.up_to(loaded.retired.0), to - loaded.retired.0);
+    if gone > 0 && gone >= kept / TRIMMED_FROM {
+        drop(generation);
+        return trim(dir, loaded, gone, report);
+    }
+    if rows.last < to {
+        fill(&dir.join(name), loaded, &generation, rows.last + 1)?;
+        report.healed.push(Healed::Appended { from: rows.last + 1, to });
     }
     set_current(dir, name).map_err(|source| OpenError::from_io(dir, source))?;
+    Ok(generation)
+}
+
+/// Makes a new generation without the retired records. The one before is not kept: it would take the
+/// room that the retirement was to give.
+fn trim(
+    dir: &Path,
+    loaded: &Loaded,
+    retired: u64,
+    report: &mut OpenReport,
+) -> Result<Generation, OpenError> {
+    let (generation, name) = make(dir, loaded)?;
+    delete_older(dir, &[&name]).map_err(|source| OpenError::from_io(dir, source))?;
+    report.healed.push(Healed::Trimmed { generation: name, retired });
     Ok(generation)
 }
 
@@ -132,20 +156,41 @@ pub(super) fn rebuild(
     reason: &str,
     report: &mut OpenReport,
 ) -> Result<Generation, OpenError> {
-    let io_error = |source| OpenError::from_io(dir, source);
-    let name = next_generation(dir).map_err(io_error)?;
-    let path = dir.join(&name);
-    disk::create_dir(&path).map_err(io_error)?;
-    let generation = Generation::open(&path).map_err(|error| sled_error(&path, error))?;
-    fill(&path, loaded, &generation, 1)?;
-    sync_dir(dir).map_err(io_error)?;
-    set_current(dir, &name).map_err(io_error)?;
-    let records = loaded.ledger.head().seq;
+    let (generation, name) = make(dir, loaded)?;
+    let records = loaded.ledger.head().seq - loaded.retired.0;
     if records > 0 {
         let reason = reason.to_owned();
         report.healed.push(Healed::Rebuilt { reason, generation: name, records });
     }
     Ok(generation)
+}
+
+/// Deletes all generations but these, and gives their names.
+pub(super) fn delete_older(dir: &Path, kept: &[&str]) -> io::Result<Vec<String>> {
+    let mut deleted = Vec::new();
+    let mut numbers = generations(dir)?;
+    numbers.sort_unstable();
+    for number in numbers {
+        let name = generation_name(number);
+        if !kept.contains(&name.as_str()) {
+            disk::remove_dir_all(&dir.join(&name))?;
+            deleted.push(name);
+        }
+    }
+    sync_dir(dir)?;
+    Ok(deleted)
+}
+
+fn make(dir: &Path, loaded: &Loaded) -> Result<(Generation, String), OpenError> {
+    let io_error = |source| OpenError::from_io(dir, source);
+    let name = next_generation(dir).map_err(io_error)?;
+    let path = dir.join(&name);
+    disk::create_dir(&path).map_err(io_error)?;
+    let generation = Generation::open(&path).map_err(|error| sled_error(&path, error))?;
+    fill(&path, loaded, &generation, loaded.retired.0 + 1)?;
+    sync_dir(dir).map_err(io_error)?;
+    set_current(dir, &name).map_err(io_error)?;
+    Ok((generation, name))
 }
 
 /// Moves a directory aside, under a name that was not used before.

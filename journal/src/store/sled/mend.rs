@@ -19,10 +19,11 @@ use super::generation::{Generation, guarded};
 use super::heal::{self, OPEN_DEADLINE};
 use super::open::{Healed, OpenError};
 use crate::audit::{
-    Form, Lines, RawLine, Segment, StoredLine, create_broken, render, segment_name, segments,
+    Base, Form, Kept, Lines, RawLine, Segment, StoredLine, beginning, create_broken, kept, render,
+    segment_name,
 };
 use crate::io::{self as disk, File, sync_dir};
-use crate::store::ledger::{Entry, Ledger, external_digests};
+use crate::store::ledger::{Entry, external_digests};
 
 /// What the copy of sled is called that is opened instead of the original.
 const SALVAGE_DIR: &str = "salvage";
@@ -30,6 +31,8 @@ const SALVAGE_DIR: &str = "salvage";
 /// What could be read of the audit file.
 #[derive(Default)]
 struct Readable {
+    /// What stands for the retired records, which are not asked for.
+    base: Option<Base>,
     segments: Vec<Segment>,
     /// By sequence; more than one where they differ.
     records: BTreeMap<u64, Vec<Entry>>,
@@ -39,6 +42,13 @@ struct Readable {
     trailing: Vec<RawLine>,
 }
 
+impl Readable {
+    /// The last retired record; 0 without one.
+    fn retired(&self) -> u64 {
+        self.base.as_ref().map_or(0, Base::seq)
+    }
+}
+
 /// Puts the audit file together again.
 pub(super) fn mend(dir: &Path, journal_id: Uuid, damage: &OpenError) -> Result<Healed, OpenError> {
     let io_error = |source| OpenError::from_io(dir, source);
@@ -46,7 +56,7 @@ pub(super) fn mend(dir: &Path, journal_id: Uuid, damage: &OpenError) -> Result<H
     let sled = salvage(dir)?;
     let known = audit.records.keys().chain(sled.keys()).max().copied().unwrap_or(0);
     let (merged, from_sled) = merge(&audit, &sled, journal_id)?;
-    let found_seq = merged.len() as u64;
+    let found_seq = audit.retired() + merged.len() as u64;
     let lost = |known_seq: u64| {
         let damage = damage.to_string();
         Err(OpenError::Gap { found_seq, known_seq, damage })
@@ -69,12 +79,13 @@ pub(super) fn mend(dir: &Path, journal_id: Uuid, damage: &OpenError) -> Result<H
         damage: damage.to_string(),
         records: from_sled,
         kept_in,
-        lost_texts: lost_texts(&merged),
+        lost_texts: lost_texts(&audit, &merged),
     })
 }
 
 fn read_audit(dir: &Path) -> io::Result<Readable> {
-    let mut read = Readable { segments: segments(dir)?, ..Readable::default() };
+    let Kept { base, segments, .. } = kept(dir)?;
+    let mut read = Readable { base, segments, ..Readable::default() };
     for line in Lines::new(read.segments.clone()) {
         let line = line?;
         let segment = read.segments.iter().find(|segment| segment.name == line.position.segment);
@@ -120,7 +131,7 @@ fn merge(
     journal_id: Uuid,
 ) -> Result<(Vec<Entry>, u64), OpenError> {
     let own = audit.records.values().flatten().next().map(|it| it.record.envelope.journal_id);
-    let mut ledger = Ledger::new(own.unwrap_or(journal_id));
+    let mut ledger = beginning(audit.base.as_ref(), own.unwrap_or(journal_id));
     let (mut merged, mut from_sled) = (Vec::new(), 0);
     loop {
         let head = ledger.head();
@@ -183,8 +194,10 @@ fn missing_texts(entry: &Entry) -> Vec<String> {
     digests.filter(|digest| !entry.blobs.contains_key(digest)).collect()
 }
 
-fn lost_texts(merged: &[Entry]) -> Vec<String> {
-    let there: BTreeSet<&String> = merged.iter().flat_map(|entry| entry.blobs.keys()).collect();
+fn lost_texts(audit: &Readable, merged: &[Entry]) -> Vec<String> {
+    let of_base = audit.base.iter().flat_map(|base| base.snapshot.texts.keys());
+    let there: BTreeSet<&String> =
+        merged.iter().flat_map(|entry| entry.blobs.keys()).chain(of_base).collect();
     let named: BTreeSet<String> = merged.iter().flat_map(missing_texts).collect();
     named.into_iter().filter(|digest| !there.contains(digest)).collect()
 }
@@ -192,8 +205,9 @@ fn lost_texts(merged: &[Entry]) -> Vec<String> {
 /// Writes every segment anew that does not hold just its records, and keeps the old one aside.
 fn rewrite(dir: &Path, audit: &Readable, merged: &[Entry]) -> io::Result<Vec<PathBuf>> {
     let mut firsts: Vec<u64> = audit.segments.iter().map(|segment| segment.first_seq).collect();
-    if firsts.first() != Some(&1) {
-        firsts.insert(0, 1);
+    let kept_from = audit.retired() + 1;
+    if firsts.first() != Some(&kept_from) {
+        firsts.insert(0, kept_from);
     }
     let mut kept_in = Vec::new();
     for (index, first) in firsts.iter().enumerate() {

@@ -8,10 +8,12 @@ use super::generation::Generation;
 use super::heal::{self, Found};
 use super::lock::{self, Lock, Taken};
 use super::mend;
+use super::retire;
 use crate::audit::{
-    self, Checkpoint, Covered, Ignored, LoadError, Loaded, TornTail, Writer, checkpoints,
-    cut_torn_tail, release_ballast,
+    self, Base, Checkpoint, Covered, Ignored, Kept, LoadError, Loaded, TornTail, Writer,
+    checkpoints, cut_torn_tail, kept, release_ballast,
 };
+use crate::chain::{self, Hash};
 use crate::io::{create_dir_all, sync_dir};
 use crate::store::ledger::Ledger;
 
@@ -32,6 +34,12 @@ pub struct OpenReport {
     pub checkpoint: u64,
     /// Checkpoints that were not used, as they do not fit. Nothing is lost by it but time.
     pub ignored_checkpoints: Vec<Ignored>,
+    /// The last record that was retired; 0 while none was.
+    pub retired: u64,
+    /// What is wrong with the base that stands for the retired records, where a checkpoint stands in
+    /// for it or no record names it. Nothing that is still there is lost by it, but the proof that
+    /// it follows from what was retired. People should be told.
+    pub base_finding: Option<String>,
 }
 
 /// What was done to one of the copies.
@@ -48,6 +56,24 @@ pub enum Healed {
         kept_in: Vec<PathBuf>,
         /// Digests of long texts that stood beside records in the audit file only, and are lost.
         lost_texts: Vec<String>,
+    },
+    /// One of the two files of the base was missing or damaged, and was written anew from the other.
+    /// People should be told.
+    BaseRestored {
+        /// Names of the files.
+        files: Vec<String>,
+    },
+    /// A retirement that a crash cut short was brought to its end.
+    RetirementFinished {
+        /// The last retired record.
+        through: u64,
+    },
+    /// Records that were retired had too large a part in it: it was made anew without them.
+    Trimmed {
+        /// Name of the new generation.
+        generation: String,
+        /// How many retired records the former one held.
+        retired: u64,
     },
     /// It ended too early, which is normal after a kill: these records were added.
     Appended {
@@ -153,6 +179,17 @@ pub enum OpenError {
         /// What was found first.
         damage: String,
     },
+    /// The base that stands for the retired records is not the one that the journal's record of their
+    /// retirement names.
+    #[error(
+        "the base that stands for the records up to {seq} is not the one that was recorded: {reason}"
+    )]
+    Base {
+        /// The last retired record.
+        seq: u64,
+        /// What does not fit.
+        reason: String,
+    },
     /// Two different records claim one place: two processes wrote copies of one journal.
     #[error(
         "the journal is forked at seq {seq}: its copies hold different records there. Nothing is \
@@ -203,7 +240,7 @@ impl OpenError {
     /// | 11 | `NotWritable` |
     /// | 12 | `Full` |
     /// | 13 | `BelongsElsewhere` |
-    /// | 14 | `Damaged`, `AuditBehind`, `Gap`, `Forked` |
+    /// | 14 | `Damaged`, `AuditBehind`, `Base`, `Gap`, `Forked` |
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Io { .. } | Self::Sled { .. } => 2,
@@ -214,6 +251,7 @@ impl OpenError {
             Self::BelongsElsewhere { .. } => 13,
             Self::Damaged { .. }
             | Self::AuditBehind { .. }
+            | Self::Base { .. }
             | Self::Gap { .. }
             | Self::Forked { .. } => 14,
         }
@@ -233,7 +271,9 @@ impl From<LoadError> for OpenError {
             LoadError::Damaged { segment, line, seq, reason } => {
                 Self::Damaged { segment, line, seq, reason }
             }
-            LoadError::NewerFormat { .. } => Self::NewerFormat { what },
+            LoadError::NewerFormat { .. } | LoadError::NewerBase { .. } => {
+                Self::NewerFormat { what }
+            }
         }
     }
 }
@@ -245,6 +285,8 @@ fn holder(pid: Option<u32>) -> String {
 /// A journal that is whole, locked and ready to be written.
 pub(super) struct Opened {
     pub(super) ledger: Ledger,
+    pub(super) base: Option<Base>,
+    pub(super) retired: (u64, Hash),
     pub(super) generation: Generation,
     pub(super) writer: Writer,
     pub(super) lock: Lock,
@@ -277,11 +319,14 @@ fn open_once(options: &OpenOptions) -> Result<Opened, OpenError> {
         }
         read => (read?, None),
     };
+    let (read, settled) = retire::settle(options, read)?;
     let Read { loaded, found, covered } = read;
     let mut report = OpenReport {
         created: loaded.ledger.head().seq == 0,
-        records: loaded.ledger.head().seq,
-        healed: mended.into_iter().collect(),
+        records: loaded.ledger.head().seq - loaded.retired.0,
+        healed: mended.into_iter().chain(settled.healed).collect(),
+        retired: loaded.retired.0,
+        base_finding: settled.finding,
         checkpoint: loaded.ledger.base().0,
         ignored_checkpoints: ignored,
         ..OpenReport::default()
@@ -295,8 +340,8 @@ fn open_once(options: &OpenOptions) -> Result<Opened, OpenError> {
     let mut writer = Writer::open(dir, segments, next_seq, options.segment_max, covered, boundary)
         .map_err(io_error)?;
     let generation = match found {
-        Found::Usable { generation, name, records } => {
-            heal::complete(dir, &loaded, generation, &name, records, &mut report)?
+        Found::Usable { generation, name, rows } => {
+            heal::complete(dir, &loaded, generation, &name, rows, &mut report)?
         }
         Found::Unusable { path, reason } => {
             report.quarantined = Some(heal::quarantine(dir, &path).map_err(io_error)?);
@@ -305,7 +350,8 @@ fn open_once(options: &OpenOptions) -> Result<Opened, OpenError> {
         Found::Missing => heal::rebuild(dir, &loaded, "sled's directory is missing", &mut report)?,
     };
     writer.keep_reserve();
-    Ok(Opened { ledger: loaded.ledger, generation, writer, lock, report })
+    let Loaded { ledger, base, retired, .. } = loaded;
+    Ok(Opened { ledger, base, retired, generation, writer, lock, report })
 }
 
 /// Both copies as they are.
@@ -331,7 +377,8 @@ pub(super) fn read(options: &OpenOptions, ignored: &mut Vec<Ignored>) -> Result<
     }
     let loaded = audit::load(dir, options.journal_id)?;
     let found = heal::inspect(dir, &loaded)?;
-    Ok(Read { loaded, found, covered: Covered::default() })
+    let covered = Covered::from_record(loaded.retired);
+    Ok(Read { loaded, found, covered })
 }
 
 /// Reads both copies from a checkpoint on; why that cannot be done, which may be its own fault or
@@ -342,20 +389,39 @@ fn read_after(options: &OpenOptions, seq: u64, path: &Path) -> Result<Read, Stri
     if checkpoint.snapshot.head.seq != seq {
         return Err("its name says another record than it does".into());
     }
-    let segments = audit::segments(&options.dir).map_err(|error| error.to_string())?;
-    let rest = checkpoint.rest(&segments)?;
-    let loaded = audit::load_after(&options.dir, &checkpoint, segments, rest)
+    let kept = kept(&options.dir).map_err(|error| error.to_string())?;
+    // Where the base is lost, the record of the retirement tells whether it is the only loss.
+    let stands_in = kept.lacks_base();
+    let retired =
+        stands_in.as_ref().map_or_else(|| kept.retired_through(), |_| before_first(&kept));
+    let rest = checkpoint.rest(retired, &kept.segments)?;
+    let mut loaded = audit::load_after(&options.dir, &checkpoint, kept, rest)
         .map_err(|error| error.to_string())?;
+    if let Some(why) = stands_in {
+        loaded.retired = recorded(&loaded, retired).ok_or(why)?;
+    }
     let found = heal::inspect(&options.dir, &loaded).map_err(|error| error.to_string())?;
     match &found {
-        Found::Usable { records, .. } if *records < seq => {
-            Err(format!("sled's copy ends before it, with record {records}"))
+        Found::Usable { rows, .. } if rows.last < seq => {
+            Err(format!("sled's copy ends before it, with record {}", rows.last))
         }
         // The audit file is whole, so sled's copy is made from it.
         Found::Usable { .. } | Found::Unusable { .. } | Found::Missing => {
             Ok(Read { loaded, found, covered: Covered::from(&checkpoint) })
         }
     }
+}
+
+/// The record before the first one that is there.
+fn before_first(kept: &Kept) -> u64 {
+    kept.segments.first().map_or(0, |first| first.first_seq.saturating_sub(1))
+}
+
+/// The hash of this record, if the journal says that all up to it were retired.
+fn recorded(loaded: &Loaded, through: u64) -> Option<(u64, Hash)> {
+    let log = loaded.ledger.log_state();
+    let retired = log.retired.as_ref().filter(|retired| retired.through == through)?;
+    Some((through, chain::from_hex(&retired.hash)?))
 }
 
 fn create_dir(dir: &Path) -> io::Result<()> {

@@ -17,7 +17,8 @@ pub const FORMER_DIR: &str = "former";
 /// command that reads a journal can read it; the directory is empty afterwards.
 ///
 /// Dying half-way leaves a journal in place that opens and is shorter than before, never one that
-/// looks whole: the pointer to sled goes first, and then the audit file from its end on.
+/// looks whole: the pointer to sled goes first, then the audit file from its end on, and the base
+/// without which its first record follows nothing comes last.
 ///
 /// # Errors
 /// [`OpenError::Locked`] while somebody has it open, else what the system refused.
@@ -64,11 +65,15 @@ fn in_order(dir: &Path) -> io::Result<Vec<OsString>> {
             names.push(name);
         }
     }
-    let is_audit = |name: &OsString| name.to_string_lossy().starts_with("audit-");
+    let rank = |name: &OsString| match name.to_string_lossy() {
+        name if name.starts_with("base-") => 2,
+        name if name.starts_with("audit-") => 1,
+        _ => 0,
+    };
     names.sort_by(|one, other| {
-        is_audit(one).cmp(&is_audit(other)).then_with(|| match is_audit(one) {
-            true => other.cmp(one),
-            false => one.cmp(other),
+        rank(one).cmp(&rank(other)).then_with(|| match rank(one) {
+            1 => other.cmp(one),
+            _ => one.cmp(other),
         })
     });
     Ok(names)

@@ -1,5 +1,6 @@
 mod damage;
 mod faults;
+mod retire;
 
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -367,8 +368,10 @@ fn an_interrupted_rebuild_goes_on() {
 fn an_io_error_poisons_the_journal_for_good() {
     let dir = tempfile::tempdir().unwrap();
     let opened = open::open(&options(dir.path())).unwrap();
+    let retiring = Retiring::new(dir.path(), opened.writer.covered(), Standing::default());
     let sink = Box::new(FailsAt { writer: opened.writer, at: 3, calls: 0 });
-    let store = SledStore::start(opened.ledger, opened.generation, sink, opened.lock).unwrap();
+    let copies = (opened.ledger, opened.generation);
+    let store = SledStore::start(copies, sink, retiring, opened.lock).unwrap();
     store.append(journal_append(0, vec![genesis(), epoch_begun()])).unwrap();
     store.append(append_to(cache(1), 0, None, vec![cache_opened("demo")])).unwrap();
     let before = (store.head(), store.streams());

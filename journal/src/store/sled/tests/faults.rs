@@ -1,5 +1,5 @@
-//! Fails every single I/O of opening, appending, rotating, compacting and repairing, and cuts the
-//! power at each.
+//! Fails every single I/O of opening, appending, rotating, compacting, repairing and retiring, and
+//! cuts the power at each.
 //!
 //! A run tries one kind of failure at each I/O; `XSLD_DAMAGE_SWEEP=1` tries every kind at each.
 
@@ -10,6 +10,8 @@ use super::*;
 use crate::check::check_dir;
 use crate::io::Op;
 use crate::io::faults::{Fault, Faults, Plan};
+use crate::replay::verify;
+use crate::retention::Retirement;
 
 type Acks = BTreeMap<u64, Hash>;
 
@@ -22,7 +24,7 @@ struct Work {
     run: fn(&Path, &mut Acks) -> Result<(), String>,
 }
 
-const WORKS: [Work; 7] = [
+const WORKS: [Work; 9] = [
     Work {
         name: "open and append",
         prepare: |_| {},
@@ -54,7 +56,59 @@ const WORKS: [Work; 7] = [
         run: |dir, acks| appends(dir, 2000, acks),
     },
     Work { name: "compact", prepare: |dir| drop(filled(dir)), run: compacts },
+    Work { name: "retire", prepare: retire::aged, run: retires },
+    Work {
+        name: "finish a retirement",
+        prepare: half_retired,
+        run: |dir, acks| reopens(dir, acks),
+    },
 ];
+
+/// Retires what can be, and goes on. Retired records are not lost.
+fn retires(dir: &Path, acks: &mut Acks) -> Result<(), String> {
+    let (store, _) = open(&retire::small(dir)).map_err(|error| format!("open: {error}"))?;
+    let ask = Retirement { epoch: store.head().epoch, ..retire::ask(retire::ALL, u64::MAX) };
+    let retired = store.retire(&ask);
+    // Whatever came of it: once the record is durable, its records are no longer promised.
+    acks.retain(|seq, _| *seq > store.retired());
+    let head = store.head();
+    if head.seq > 0 {
+        acks.insert(head.seq, head.hash);
+    }
+    let done = retired.map_err(|error| format!("retire: {error}"))?;
+    assert!(done.is_some_and(|done| done.through > 50));
+    one_more(&store, acks)
+}
+
+/// A journal whose retirement was recorded and not carried out: the segments that were deleted last
+/// are still there, and the base in one file only.
+fn half_retired(dir: &Path) {
+    retire::aged(dir);
+    let before = copy_of(dir);
+    let (store, _) = open(&retire::small(dir)).unwrap();
+    let done = retire::retire(&store, retire::ALL, u64::MAX).unwrap();
+    drop(store);
+    let journal = dir.join("journal");
+    let segments = crate::audit::segments(&before.path().join("journal")).unwrap();
+    for segment in segments.iter().skip(2).filter(|it| it.first_seq <= done.through) {
+        std::fs::copy(&segment.path, journal.join(&segment.name)).unwrap();
+    }
+    let (_, copy) = crate::audit::bases(&journal).unwrap().swap_remove(1);
+    std::fs::remove_file(copy).unwrap();
+}
+
+fn reopens(dir: &Path, acks: &mut Acks) -> Result<(), String> {
+    let (store, _) = open(&retire::small(dir)).map_err(|error| format!("open: {error}"))?;
+    one_more(&store, acks)
+}
+
+fn one_more(store: &SledStore, acks: &mut Acks) -> Result<(), String> {
+    let append = append_to(cache(999), 0, None, vec![cache_opened("last")]);
+    let append = Append { epoch: store.head().epoch, ..append };
+    let appended = store.append(append).map_err(|error| format!("append: {error}"))?;
+    acks.extend(appended.records.iter().map(|record| (record.seq(), record.hash)));
+    Ok(())
+}
 
 fn torn(dir: &Path) {
     filled(dir);
@@ -131,11 +185,16 @@ fn compacts(dir: &Path, acks: &mut Acks) -> Result<(), String> {
 fn assert_recovers(dir: &Path, acks: &Acks, case: &str) {
     let opened = open(&options(dir));
     let (store, report) = opened.unwrap_or_else(|error| panic!("{case}: {error}"));
-    for (seq, hash) in acks {
+    // What was retired by now is recorded as such.
+    let recorded = store.log_state().retired.as_ref().map_or(0, |retired| retired.through);
+    assert_eq!(store.retired(), recorded, "{case}: {report:?}");
+    assert_eq!(report.base_finding, None, "{case}");
+    for (seq, hash) in acks.iter().filter(|(seq, _)| **seq > recorded) {
         assert_eq!(store.hash_at(*seq).as_ref(), Some(hash), "{case}: {seq} is lost, {report:?}");
     }
     let head = store.head().seq;
-    assert_eq!(store.scan(1).unwrap().len() as u64, head, "{case}");
+    assert_eq!(store.scan(1).unwrap().len() as u64, head - recorded, "{case}");
+    verify(&store).unwrap_or_else(|error| panic!("{case}: {error}"));
     let events = if head == 0 { vec![genesis(), epoch_begun()] } else { vec![epoch_begun()] };
     let expected = store.stream_head(StreamId::JOURNAL).map_or(0, |head| head.stream_seq);
     let epoch = crate::record::Epoch(store.head().epoch.0 + 1);
@@ -166,9 +225,11 @@ impl Work {
     }
 
     /// Fails this I/O. False when there are not so many.
-    fn fail(&self, plan: Plan, counts: &mut Counts) -> bool {
+    fn fail(&self, prepared: &(tempfile::TempDir, Acks), plan: Plan, counts: &mut Counts) -> bool {
         let case = format!("{}: {plan:?}", self.name);
-        let (master, mut acks) = self.master();
+        let (before, mut acks) = (prepared.0.path(), prepared.1.clone());
+        let master = scratch();
+        copy_tree(before, master.path());
         let faults = Faults::install(master.path(), Some(plan));
         let done = catch_unwind(AssertUnwindSafe(|| (self.run)(master.path(), &mut acks)));
         let ios = faults.done();
@@ -184,8 +245,7 @@ impl Work {
         if hit && plan.for_ever {
             // What was durable in sled before is there.
             if self.name != "open and append" {
-                let before = self.master().0;
-                let kept = before.path().join("journal/gen-1");
+                let kept = before.join("journal/gen-1");
                 copy_tree(&kept, &image.path().join("journal/gen-1"));
             }
             assert_recovers(image.path(), &acks, &format!("{case}, and the power is cut"));
@@ -224,13 +284,14 @@ fn every_failure_of(name: &str) {
         (Fault::Enospc, false),
         (Fault::Short, true),
     ];
+    let prepared = work.master();
     let mut counts = Counts::default();
     let mut at = 0;
     loop {
         let chosen = if all { kinds.to_vec() } else { vec![kinds[at % kinds.len()]] };
-        let hit = chosen
-            .into_iter()
-            .map(|(fault, for_ever)| work.fail(Plan { at, fault, for_ever }, &mut counts));
+        let hit = chosen.into_iter().map(|(fault, for_ever)| {
+            work.fail(&prepared, Plan { at, fault, for_ever }, &mut counts)
+        });
         // No short cut: every kind is tried.
         if hit.filter(|hit| *hit).count() == 0 {
             break;
@@ -284,6 +345,16 @@ fn no_failed_io_of_an_open_from_a_checkpoint_loses_a_record() {
 #[test]
 fn no_failed_io_of_a_compaction_loses_a_record() {
     every_failure_of("compact");
+}
+
+#[test]
+fn no_failed_io_of_a_retirement_loses_a_record_that_is_kept() {
+    every_failure_of("retire");
+}
+
+#[test]
+fn no_failed_io_of_finishing_a_retirement_loses_a_record_that_is_kept() {
+    every_failure_of("finish a retirement");
 }
 
 #[test]
