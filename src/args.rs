@@ -10,6 +10,10 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use crate::telemetry::LogFormat;
 use crate::times::Times;
 
+mod journal;
+
+pub use journal::JournalArgs;
+
 /// Kubernetes operator for IBM WebSphere eXtreme Scale Liberty Deployment cache groups.
 #[derive(Debug, Parser)]
 #[command(name = "xsld-operator", version, about, propagate_version = true)]
@@ -322,6 +326,10 @@ pub struct Run {
     /// Namespace of the pod that the operator runs in, from the downward API.
     #[arg(long, value_name = "NS", env = "POD_NAMESPACE", hide = true)]
     pub pod_namespace: Option<String>,
+
+    /// How much of the journal is kept.
+    #[command(flatten)]
+    pub journal: JournalArgs,
 
     /// The time constants.
     #[command(flatten)]

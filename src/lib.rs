@@ -43,6 +43,8 @@ pub mod recover;
 
 pub mod lease;
 
+pub mod retain;
+
 pub mod run;
 
 // The program's edges. Only `clock` reads time, only `ids` makes ids.

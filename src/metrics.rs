@@ -8,7 +8,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use xsld_journal::store::Store;
+use xsld_journal::store::{Figures, Store};
 
 /// Labels of a step's outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -63,6 +63,67 @@ pub struct Metrics {
     pub leader: Gauge<i64, AtomicI64>,
     /// 1 while nothing is done because the journal was forked.
     pub journal_read_only: Gauge<i64, AtomicI64>,
+    /// Records that this process retired.
+    pub journal_retired_records: Counter<u64, AtomicU64>,
+    /// How much there is of the journal.
+    pub journal: JournalGauges,
+}
+
+/// How much there is of the journal, and what limits it: see [`Figures`].
+#[derive(Debug, Default)]
+pub struct JournalGauges {
+    audit_bytes: Gauge<i64, AtomicI64>,
+    sled_bytes: Gauge<i64, AtomicI64>,
+    segments: Gauge<i64, AtomicI64>,
+    kept_records: Gauge<i64, AtomicI64>,
+    first_sequence: Gauge<i64, AtomicI64>,
+    checkpoint_sequence: Gauge<i64, AtomicI64>,
+    has_reserve: Gauge<i64, AtomicI64>,
+    operation_records: Gauge<i64, AtomicI64>,
+}
+
+impl JournalGauges {
+    fn register(&self, registry: &mut Registry) {
+        let gauges = [
+            ("journal_audit_bytes", "Bytes of the audit file and its base", &self.audit_bytes),
+            ("journal_sled_bytes", "Bytes of the copy in sled", &self.sled_bytes),
+            ("journal_segments", "Segments of the audit file", &self.segments),
+            ("journal_kept_records", "Records that were not retired", &self.kept_records),
+            ("journal_first_sequence", "First sequence that is kept", &self.first_sequence),
+            (
+                "journal_checkpoint_sequence",
+                "Sequence of the newest checkpoint",
+                &self.checkpoint_sequence,
+            ),
+            (
+                "journal_reserve",
+                "1 while the room is there that is kept for a full disk",
+                &self.has_reserve,
+            ),
+            (
+                "journal_operation_records",
+                "Records of the open operation that has most",
+                &self.operation_records,
+            ),
+        ];
+        for (name, help, gauge) in gauges {
+            registry.register(name, help, gauge.clone());
+        }
+    }
+
+    fn tell(&self, figures: &Figures) {
+        let set = |gauge: &Gauge<i64, AtomicI64>, value: u64| {
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        };
+        set(&self.audit_bytes, figures.audit_bytes);
+        set(&self.sled_bytes, figures.sled_bytes);
+        set(&self.segments, figures.segments);
+        set(&self.kept_records, figures.kept());
+        set(&self.first_sequence, figures.first_seq);
+        set(&self.checkpoint_sequence, figures.checkpoint_seq);
+        set(&self.has_reserve, figures.has_reserve.into());
+        set(&self.operation_records, figures.operation_records.into());
+    }
 }
 
 impl Default for Metrics {
@@ -81,6 +142,8 @@ impl Default for Metrics {
             operations_parked: Gauge::default(),
             leader: Gauge::default(),
             journal_read_only: Gauge::default(),
+            journal_retired_records: Counter::default(),
+            journal: JournalGauges::default(),
         };
         metrics.register();
         metrics
@@ -96,6 +159,9 @@ impl Metrics {
         let requests = self.endpoint_requests.clone();
         registry.register("endpoint_requests", "Requests for the journal over HTTPS", requests);
         registry.register("journal_records", "Records appended", self.records.clone());
+        let retired = self.journal_retired_records.clone();
+        registry.register("journal_retired_records", "Records retired", retired);
+        self.journal.register(registry);
         let gauges = [
             ("journal_sequence", "Last sequence of the journal", &self.journal_sequence),
             ("epoch", "Term of leadership", &self.epoch),
@@ -125,6 +191,11 @@ impl Metrics {
         self.caches.set(count(open.count()));
         self.operations_open.set(count(operations.count()));
         self.operations_parked.set(count(parked.count()));
+    }
+
+    /// Shows how much there is of the journal.
+    pub fn tell_figures(&self, figures: &Figures) {
+        self.journal.tell(figures);
     }
 
     /// All metrics in the OpenMetrics text form.
@@ -191,5 +262,35 @@ mod tests {
             text.contains("xsld_operator_steps_total{step=\"join_member\",outcome=\"failed\"} 1")
         );
         assert!(text.contains("# HELP xsld_operator_journal_sequence "));
+    }
+
+    #[test]
+    fn the_figures_of_the_journal_are_told_each_under_its_name() {
+        let metrics = Metrics::default();
+        metrics.journal_retired_records.inc_by(9);
+        metrics.tell_figures(&Figures {
+            audit_bytes: 11,
+            sled_bytes: 12,
+            segments: 13,
+            first_seq: 801,
+            last_seq: 900,
+            checkpoint_seq: 850,
+            has_reserve: true,
+            operation_records: 14,
+        });
+        let text = metrics.render();
+        for line in [
+            "audit_bytes 11",
+            "sled_bytes 12",
+            "segments 13",
+            "kept_records 100",
+            "first_sequence 801",
+            "checkpoint_sequence 850",
+            "reserve 1",
+            "operation_records 14",
+            "retired_records_total 9",
+        ] {
+            assert!(text.contains(&format!("xsld_operator_journal_{line}\n")), "{line}: {text}");
+        }
     }
 }

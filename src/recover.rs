@@ -253,6 +253,7 @@ async fn judged(
         namespace_uid: &namespace_uid,
         has_caches: !store.streams().is_empty(),
         hash_at_anchor,
+        retired: store.retired(),
         gap: store.log_state().gap.as_ref(),
         groups: &world.groups,
         went_back,

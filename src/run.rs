@@ -24,6 +24,7 @@ use crate::ids::{Ids, SystemIds};
 use crate::lease::{self, Keeper, Leadership, TakeOver};
 use crate::metrics::Metrics;
 use crate::recover::{self, Start, forked};
+use crate::retain;
 use crate::telemetry::chain;
 use crate::times::Times;
 use crate::xsld::https::{HttpsTransport, Timeouts};
@@ -57,7 +58,7 @@ pub async fn run(args: &Run) -> Result<(), Exit> {
     let health = Health::new(metrics.clone());
     let serving = serve(args, &health, &stop).await?;
     let endpoint = endpoint(args).await?;
-    let (store, report) = open(&args.journal_dir, &*ids).await?;
+    let (store, report) = open(args, &*ids).await?;
     let (client, scope, operator_namespace) = connect(args).await?;
     let holder = holder(args, &store)?;
     let leases = Api::namespaced(client.clone(), &operator_namespace);
@@ -107,7 +108,7 @@ pub async fn run(args: &Run) -> Result<(), Exit> {
     health.set(Readiness::Leading);
     let asked = endpoint.map(|endpoint| serve_journal(endpoint, &context, args, &scope));
     tell_findings(&context, finding, &report).await;
-    lead(&context, &scope, kept, &passes_ended).await;
+    lead(&context, &scope, args, kept, &passes_ended).await;
     tell_the_end(&context, &health);
     let _ = futures::join!(serving, OptionFuture::from(asked));
     // A lost lease may have been noticed only now.
@@ -118,14 +119,18 @@ pub async fn run(args: &Run) -> Result<(), Exit> {
 async fn lead(
     context: &Arc<Context>,
     scope: &Scope,
+    args: &Run,
     kept: JoinHandle<(Keeper, Option<lease::Error>)>,
     passes_ended: &CancellationToken,
 ) {
     controller::monitor::apply(context).await;
     let watched = tokio::spawn(end_with_the_lease(context.clone(), kept));
+    let retaining = tokio::spawn(retain::run(context.clone(), args.journal.limits()));
     controller::run(context.clone(), scope).await;
     // Nobody decides here any more once the lease is given back.
     context.stop.cancel();
+    // What it records belongs to the term.
+    let _ = retaining.await;
     passes_ended.cancel();
     let _ = watched.await;
 }
@@ -204,12 +209,20 @@ async fn tell_findings(context: &Context, finding: Option<recover::Finding>, rep
             "JournalMended",
             format!("the audit file was mended with {records} records from sled: {damage}"),
         )),
-        Healed::Appended { .. } => None,
+        Healed::BaseRestored { files } => Some((
+            "JournalBaseRestored",
+            format!("{} was missing or damaged, and was written anew", files.join(", ")),
+        )),
+        Healed::Appended { .. } | Healed::RetirementFinished { .. } | Healed::Trimmed { .. } => {
+            None
+        }
     });
+    let base = report.base_finding.clone().map(|finding| ("JournalBaseLost", finding));
     let notes: Vec<_> = finding
         .map(|finding| (finding.reason, finding.message))
         .into_iter()
         .chain(rebuilt)
+        .chain(base)
         .map(|(reason, message)| Note {
             reason,
             warning: true,
@@ -258,8 +271,10 @@ async fn end_with_the_lease(
 }
 
 /// Opens and heals the journal; it blocks, so it runs on a thread of its own.
-async fn open(dir: &Path, ids: &dyn Ids) -> Result<(Arc<dyn Store>, OpenReport), Exit> {
-    let options = OpenOptions::new(dir.to_owned(), ids.journal());
+async fn open(args: &Run, ids: &dyn Ids) -> Result<(Arc<dyn Store>, OpenReport), Exit> {
+    let dir = args.journal_dir.as_path();
+    let segment_max = args.journal.segment_size;
+    let options = OpenOptions { segment_max, ..OpenOptions::new(dir.to_owned(), ids.journal()) };
     let opened = tokio::task::spawn_blocking(move || sled::open(&options)).await;
     match opened {
         Ok(Ok((store, report))) => {
@@ -275,8 +290,11 @@ async fn open(dir: &Path, ids: &dyn Ids) -> Result<(Arc<dyn Store>, OpenReport),
 
 fn tell(dir: &Path, report: &OpenReport) {
     let dir = dir.display();
-    let OpenReport { records, created, checkpoint, .. } = report;
-    info!(%dir, records, created, checkpoint, "the journal is open");
+    let OpenReport { records, created, checkpoint, retired, .. } = report;
+    info!(%dir, records, created, checkpoint, retired, "the journal is open");
+    if let Some(finding) = &report.base_finding {
+        warn!(finding, "the base of the retired records");
+    }
     if let Some(torn) = &report.torn_tail {
         warn!(?torn, "an append that was never acknowledged was cut from the journal's end");
     }
@@ -289,6 +307,13 @@ fn tell(dir: &Path, report: &OpenReport) {
                 warn!(?healed, "the audit file was damaged, and was put together from both copies");
             }
             Healed::Appended { from, to } => info!(from, to, "records were added to sled"),
+            Healed::BaseRestored { .. } => warn!(?healed, "the base was written anew"),
+            Healed::RetirementFinished { through } => {
+                info!(through, "a retirement was brought to its end");
+            }
+            Healed::Trimmed { generation, retired } => {
+                info!(generation, retired, "sled was made anew without retired records");
+            }
             Healed::Rebuilt { .. } => {
                 warn!(?healed, quarantined = ?report.quarantined, "sled was rebuilt from the audit file");
             }
@@ -348,7 +373,7 @@ async fn judged(
         Some(recover::Begun::Forked(why)) => return Err(Exit::new(exit::VERDICT, why)),
         None => return Ok(None),
     };
-    let (store, report) = begin_anew(&args.journal_dir, ids, store, &loss).await?;
+    let (store, report) = begin_anew(args, ids, store, &loss).await?;
     match begin_term(start, waiting, &store, Some(&loss)).await? {
         Some(recover::Begun::Term(term)) => Ok(Some((store, report, *term))),
         Some(recover::Begun::SetAside(loss)) => Err(Exit::new(exit::VERDICT, loss.why)),
@@ -359,12 +384,12 @@ async fn judged(
 
 /// Sets the journal aside that cannot be gone on with, and opens an empty one in its place.
 async fn begin_anew(
-    dir: &Path,
+    args: &Run,
     ids: &dyn Ids,
     store: Arc<dyn Store>,
     loss: &recover::Loss,
 ) -> Result<(Arc<dyn Store>, OpenReport), Exit> {
-    let (former, found) = (dir.to_owned(), loss.found);
+    let (former, found) = (args.journal_dir.clone(), loss.found);
     let moved = tokio::task::spawn_blocking(move || {
         // The lock is given back with the store, of which nobody else has a share yet.
         drop(store);
@@ -374,7 +399,7 @@ async fn begin_anew(
     .map_err(|error| Exit::new(exit::POISONED, format!("the journal could not be moved: {error}")))?
     .map_err(|error| Exit::new(error.exit_code(), chain(&error)))?;
     warn!(why = loss.why, kept_in = %moved.display(), "the journal was set aside");
-    open(dir, ids).await
+    open(args, ids).await
 }
 
 /// What is told, and what ends it, while a person has to decide on a forked journal.

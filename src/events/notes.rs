@@ -81,6 +81,7 @@ fn tell(event: &Event, state: &CacheState) -> Option<Told> {
         | Event::StepUnknown { .. }
         | Event::MemberSeen { .. }
         | Event::TrustPinned { .. }
+        | Event::RecordsRetired { .. }
         | Event::CacheClosed { .. } => None,
     }
 }

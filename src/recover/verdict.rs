@@ -24,6 +24,8 @@ pub struct Found<'a> {
     pub has_caches: bool,
     /// The journal's hash at the anchor's sequence, if it has that record.
     pub hash_at_anchor: Option<Hash>,
+    /// The last record that it retired; 0 while none was. Of those before nothing can be compared.
+    pub retired: u64,
     /// The gap that it began after.
     pub gap: Option<&'a Gap>,
     /// StatefulSets that an operator made.
@@ -123,6 +125,14 @@ pub fn judge(found: &Found<'_>) -> Verdict {
         return Verdict::SetAside { why };
     }
     match found.hash_at_anchor {
+        // It goes on far beyond its anchor, which never happens to one that is kept.
+        None if anchor.seq < found.retired => Verdict::WentBack {
+            why: format!(
+                "the anchor names sequence {}, and the journal has retired its records up to {}: \
+                 the anchor was set back",
+                anchor.seq, found.retired
+            ),
+        },
         None => Verdict::SetAside {
             why: format!(
                 "the journal ended at sequence {} and its anchor names sequence {}: records were \
@@ -180,6 +190,7 @@ mod tests {
             namespace_uid: "ns-uid",
             has_caches: true,
             hash_at_anchor: Some([9; 32]),
+            retired: 0,
             gap: None,
             groups: &[],
             went_back: None,
@@ -223,6 +234,26 @@ mod tests {
             Verdict::Forked { why } => assert!(why.contains("sequence 7"), "{why}"),
             verdict => panic!("{verdict:?}"),
         }
+    }
+
+    /// Retiring stops before the anchor's record, so such an anchor is an older one.
+    #[test]
+    fn an_anchor_among_the_retired_records_was_set_back_and_is_no_loss_and_no_fork() {
+        let anchor = anchor();
+        let cut = Found { hash_at_anchor: None, seq: 40, retired: 8, ..found(Some(&anchor)) };
+        match judge(&cut) {
+            Verdict::WentBack { why } => assert!(why.contains("up to 8"), "{why}"),
+            verdict => panic!("{verdict:?}"),
+        }
+        // The last retired record itself can be compared, and tells a fork.
+        let last = Found { retired: 7, ..cut.clone() };
+        let same = Found { hash_at_anchor: Some([9; 32]), ..last.clone() };
+        assert_eq!(judge(&same), Verdict::Normal);
+        let other = Found { hash_at_anchor: Some([8; 32]), ..last };
+        assert!(matches!(judge(&other), Verdict::Forked { .. }));
+        // A journal that ends before its anchor has lost records, whatever it retired.
+        let short = Found { seq: 6, retired: 3, ..cut };
+        assert!(matches!(judge(&short), Verdict::SetAside { .. }));
     }
 
     #[test]

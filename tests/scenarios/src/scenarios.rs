@@ -19,6 +19,7 @@ mod profile;
 mod random;
 mod repairs;
 mod replication;
+mod retention;
 mod roll;
 mod scale;
 mod starts;
@@ -51,6 +52,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(starts::scenarios());
     all.extend(fencing::scenarios());
     all.extend(decisions::scenarios());
+    all.extend(retention::scenarios());
     all.extend(endpoint::scenarios());
     all.extend(plans::scenarios());
     all.extend(with_their_own(grids::scenarios()));

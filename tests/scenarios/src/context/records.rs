@@ -1,8 +1,8 @@
 //! The journal as it stands, read from the audit file while the operator writes it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use xsld_journal::audit::{Assembler, Follower, Item, survey};
+use xsld_journal::audit::{Assembler, Follower, Item, export_segments, survey, survey_segments};
 use xsld_journal::event::{Event, Step, StepKey};
 use xsld_journal::record::Record;
 use xsld_journal::replay::{Folded, fold};
@@ -11,12 +11,42 @@ use super::Context;
 use crate::Result;
 
 impl Context {
-    /// The records of the journal, as far as they are whole.
+    /// The records of the journal, as far as they are whole. Those that were retired come from
+    /// the exports that the scenario made before.
     ///
     /// # Errors
     /// When the directory cannot be read, or a line in it is damaged.
     pub fn records(&self) -> Result<Vec<Record>> {
-        records(&self.journal_dir())
+        let mut kept = records(&self.journal_dir())?;
+        for file in self.exports().into_iter().rev() {
+            let first = kept.first().map_or(u64::MAX, Record::seq);
+            let (items, _) = survey_segments(export_segments(&file)?.0)?;
+            let mut all = items.into_iter().map(record).collect::<Result<Vec<_>>>()?;
+            all.retain(|record| record.seq() < first);
+            all.extend(kept);
+            kept = all;
+        }
+        Ok(kept)
+    }
+
+    /// Exports the journal, so that its records are at hand when they are retired.
+    ///
+    /// # Errors
+    /// When the command fails.
+    pub async fn export(&self) -> Result {
+        let file = self.exported(self.exports().len()).display().to_string();
+        let exported = self.journal_command(&["export", &file]).await?;
+        anyhow::ensure!(exported.status.success(), "it was not exported: {exported:?}");
+        Ok(())
+    }
+
+    /// The exports that were made, oldest first.
+    fn exports(&self) -> Vec<PathBuf> {
+        (0..).map(|number| self.exported(number)).take_while(|file| file.exists()).collect()
+    }
+
+    fn exported(&self, number: usize) -> PathBuf {
+        self.dir.join(format!("exported-{number}.jsonl"))
     }
 
     /// What the records fold to.

@@ -39,7 +39,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     ]
 }
 
-async fn told(c: &Context, reason: &str) -> Result {
+pub(super) async fn told(c: &Context, reason: &str) -> Result {
     c.wait(&format!("the Event {reason}"), MINUTE, async || {
         let told = is_told(c, reason).await?;
         Ok(Seen::when(told, || "no such Event".to_owned()))
@@ -154,7 +154,7 @@ async fn came_back(c: &Context) -> Result {
         .map(drop)
 }
 
-async fn answer(c: &Context, path: &str) -> Result<(u16, String)> {
+pub(super) async fn answer(c: &Context, path: &str) -> Result<(u16, String)> {
     let address = c.operator_address().context("its log tells no address")?;
     let answer = c.stage.http.get(format!("http://{address}{path}")).send().await?;
     Ok((answer.status().as_u16(), answer.text().await?))
