@@ -5,8 +5,11 @@
 //! comparing wall clocks. Calls to members cannot carry a fencing token; they are only sent while
 //! the lease is valid for longer than the call may take ([`Leadership::covers`]).
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
@@ -82,6 +85,18 @@ impl Leadership {
     /// Until when the term is valid.
     pub fn valid_until(&self) -> Moment {
         Moment(Duration::from_millis(self.valid_until_ms.load(Ordering::SeqCst)))
+    }
+
+    /// Goes on with an effect only while the term is valid: a process that stood still wakes with the
+    /// connection made and the request not sent yet, and must not send it then. None when the term
+    /// ran out; whether the effect was sent before is not known.
+    pub async fn within<T>(&self, effect: impl Future<Output = T>) -> Option<T> {
+        let mut effect = pin!(effect);
+        poll_fn(|context| match self.covers(Duration::ZERO) {
+            true => effect.as_mut().poll(context).map(Some),
+            false => Poll::Ready(None),
+        })
+        .await
     }
 
     fn extend(&self, until: Moment) {
@@ -328,4 +343,57 @@ fn timed_out() -> kube::Error {
 /// An error with all its causes on one line.
 fn chain(error: &dyn std::error::Error) -> String {
     crate::telemetry::chain(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+
+    /// A clock whose hands are moved by the test.
+    #[derive(Default)]
+    struct Hands(AtomicU64);
+
+    #[async_trait::async_trait]
+    impl Clock for Hands {
+        fn now(&self) -> Moment {
+            Moment(Duration::from_secs(self.0.load(Ordering::SeqCst)))
+        }
+
+        fn wall(&self) -> Timestamp {
+            Timestamp::UNIX_EPOCH
+        }
+
+        async fn sleep(&self, _: Duration) {}
+    }
+
+    fn led(seconds: u64) -> (Arc<Hands>, Arc<Leadership>) {
+        let hands = Arc::new(Hands::default());
+        let leadership = Leadership::new(hands.clone());
+        leadership.extend(Moment(Duration::from_secs(seconds)));
+        (hands, leadership)
+    }
+
+    /// A request in two halves: the connection, and what is sent on it when somebody looks again.
+    async fn request(hands: &Hands, takes: u64, sent: &AtomicU64) -> &'static str {
+        hands.0.fetch_add(takes, Ordering::SeqCst);
+        tokio::task::yield_now().await;
+        sent.fetch_add(1, Ordering::SeqCst);
+        "answered"
+    }
+
+    #[tokio::test]
+    async fn a_process_that_wakes_after_its_term_sends_nothing_on_the_connection_that_it_made() {
+        for (takes, answer, written) in [(9, Some("answered"), 1), (10, None, 0), (500, None, 0)] {
+            let (hands, leadership) = led(10);
+            let sent = AtomicU64::new(0);
+            let effect = leadership.within(request(&hands, takes, &sent)).await;
+            assert_eq!((effect, sent.into_inner()), (answer, written), "after {takes} s");
+        }
+        let (hands, leadership) = led(0);
+        let sent = AtomicU64::new(0);
+        assert_eq!(leadership.within(request(&hands, 0, &sent)).await, None, "never in a term");
+        assert_eq!(hands.0.load(Ordering::SeqCst), 0, "it did not even begin");
+    }
 }

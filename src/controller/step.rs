@@ -49,7 +49,7 @@ pub(super) async fn run(
     let refusal = refusal.or_else(|| fenced(pass));
     let effect = match refusal {
         Some(reason) => Effect::NotSent { reason },
-        None => execute(&pass.target(), &step, key).await,
+        None => carry_out(pass, &step, key).await,
     };
     if matches!(effect, Effect::Accepted { .. }) {
         pass.watch.sent_here = Some(key);
@@ -84,7 +84,7 @@ pub(super) async fn resend(pass: &mut Pass<'_>, key: StepKey) -> Result<Option<D
     if let Some(reason) = fenced(pass) {
         return Ok(Some(Decision::wait(Reason::WaitingForLease, reason)));
     }
-    let event = match execute(&pass.target(), &open.step, key).await {
+    let event = match carry_out(pass, &open.step, key).await {
         effect @ (Effect::Done { .. } | Effect::Accepted { .. }) => {
             pass.watch.sent_here = Some(key);
             outcome(key, effect)
@@ -120,6 +120,14 @@ fn not_yet(pass: &Pass<'_>, step: &Step) -> Option<Decision> {
         return Some(Decision::wait(Reason::Rebuilding, message));
     }
     fenced(pass).map(|reason| Decision::wait(Reason::WaitingForLease, reason))
+}
+
+/// The effect, and nothing of it once the term has run out.
+async fn carry_out(pass: &Pass<'_>, step: &Step, key: StepKey) -> Effect {
+    let target = pass.target();
+    let carried_out = pass.context.leadership.within(execute(&target, step, key)).await;
+    let stood_still = "the term of leadership ran out while it was being sent";
+    carried_out.unwrap_or_else(|| Effect::Unknown { reason: stood_still.to_owned() })
 }
 
 /// Leadership must outlast the request.
