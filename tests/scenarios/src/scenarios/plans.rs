@@ -7,7 +7,7 @@ use super::bootstrap::MINUTE;
 use super::endpoint::{refused, said};
 use super::scale::CHANGE;
 use crate::context::records::Intent;
-use crate::context::{Context, Kind, PLANNER, Person, READER};
+use crate::context::{Context, Kind, PLANNER, Person, READER, Seen};
 use crate::{Result, Scenario};
 
 pub(super) fn scenarios() -> Vec<Scenario> {
@@ -22,14 +22,34 @@ async fn planner(c: &Context) -> Result<Person> {
     c.person("planner", &[READER[0], READER[1], PLANNER]).await
 }
 
-/// The plan as JSON; nothing is recorded and no object is written while it is made.
+/// What an operator changes that acts: what it intends, the StatefulSet, the cache's spec, its pods.
+async fn acted(c: &Context) -> Result<Value> {
+    let set = c.get(Kind::StatefulSet, "c").await?;
+    let cache = c.get(Kind::Cache, "c").await?;
+    let pods = c.list(Kind::Pod).await?;
+    let pods: Vec<&Value> = pods.iter().map(|pod| &pod["metadata"]["uid"]).collect();
+    Ok(json!({
+        "begun": c.recorded("operation_begun")?,
+        "intended": c.recorded("step_intended")?,
+        "set": set["metadata"]["generation"],
+        "spec": cache["spec"],
+        "pods": pods,
+    }))
+}
+
+/// The plan as JSON; nothing is done while it is made.
 async fn plan(c: &Context, as_: &Person, arguments: &[&str]) -> Result<Value> {
-    let before = (c.records()?.len(), c.get(Kind::Cache, "c").await?, c.list(Kind::Pod).await?);
+    let before = acted(c).await?;
+    let plan = told(c, as_, arguments).await?;
+    let after = acted(c).await?;
+    ensure!(before == after, "a plan did something: {before} before, {after} after");
+    Ok(plan)
+}
+
+async fn told(c: &Context, as_: &Person, arguments: &[&str]) -> Result<Value> {
     let cache = format!("{}/c", c.namespace);
     let told = c.plugin(as_)?.args(["plan", &cache, "-o", "json"]).args(arguments).output().await?;
     ensure!(told.status.success(), "{arguments:?}: {}", said(&told));
-    let after = (c.records()?.len(), c.get(Kind::Cache, "c").await?, c.list(Kind::Pod).await?);
-    ensure!(before == after, "a plan did something");
     serde_json::from_slice(&told.stdout).context("the plan is no JSON")
 }
 
@@ -56,11 +76,17 @@ fn deleted(plan: &Value) -> Vec<(String, String)> {
     claims.map(|claim| (text(claim, "name"), text(claim, "uid"))).collect()
 }
 
-/// The last operation of a group that has come to rest.
+/// Waits until the replica is there and nothing is under way.
 async fn replicated(c: &Context) -> Result {
     let replicates = ("ReplicationReady", "True", "Replicating");
     c.wait_condition(Kind::Cache, "c", replicates, CHANGE).await?;
-    Ok(())
+    c.wait("every operation to end", CHANGE, async || {
+        let open = c.recorded("operation_begun")? - c.recorded("operation_ended")?;
+        let cache = c.get(Kind::Cache, "c").await?;
+        let rests = open == 0 && cache["status"]["operation"].is_null();
+        Ok(Seen::when(rests, || cache["status"]["operation"].to_string()))
+    })
+    .await
 }
 
 async fn smaller(c: &Context) -> Result {
@@ -68,8 +94,11 @@ async fn smaller(c: &Context) -> Result {
     c.ready("c", 3, 3 * MINUTE).await?;
     replicated(c).await?;
     let planner = planner(c).await?;
-    let nothing = plan(c, &planner, &[]).await?;
-    ensure!(planned(&nothing).is_empty(), "a cache at rest has a plan: {nothing}");
+    c.wait("nothing to be left to plan", CHANGE, async || {
+        let plan = told(c, &planner, &[]).await?;
+        Ok(Seen::when(planned(&plan).is_empty(), || plan.to_string()))
+    })
+    .await?;
     let told = plan(c, &planner, &["--size", "1"]).await?;
     let mut claims = Vec::new();
     for name in ["vol-c-2", "vol-c-1"] {
