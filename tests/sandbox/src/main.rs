@@ -25,6 +25,9 @@ use ui::Ui;
 /// How often the control plane's processes are looked at.
 const CHECK: Duration = Duration::from_secs(2);
 
+/// Where the plugin of kubectl is, in the world's directory.
+const TOOLS: &str = "run/bin";
+
 /// A Kubernetes to play with: a real control plane, simulated XSLD members, and
 /// the operator in it.
 #[derive(Parser, Debug)]
@@ -136,11 +139,20 @@ async fn start(args: &Args, ui: &Ui) -> Result<(World, Option<Supervised>)> {
     let world = World::start(options).await?;
     let crds = world.apply_crds(&root.join("crds")).await?;
     ui.say(&format!("{crds} custom resource definitions applied"));
+    link_plugin(&binary, &world)?;
     let operator = match args.no_operator {
         true => None,
         false => Some(Supervised::start(world.operator_config(&binary, "default"), ui).await?),
     };
     Ok((world, operator))
+}
+
+/// Gives the program the name by which kubectl finds it as a plugin.
+fn link_plugin(binary: &Path, world: &World) -> Result<()> {
+    let folder = world.dir().join(TOOLS);
+    std::fs::create_dir_all(&folder)
+        .and_then(|()| std::os::unix::fs::symlink(binary, folder.join("kubectl-xsld")))
+        .with_context(|| format!("cannot link the plugin of kubectl in {}", folder.display()))
 }
 
 /// The workspace's root: the sandbox uses its `crds` and builds in it.
@@ -160,6 +172,7 @@ fn announce(args: &Args, ui: &Ui, world: &World) -> Result<()> {
     let dir = quoted(&world.dir().display().to_string());
     ui.heading("The sandbox is up. In another terminal:");
     ui.command(&line);
+    ui.command(&format!("export PATH={dir}/{TOOLS}:$PATH"));
     if args.no_operator {
         let binary = std::env::current_exe()?.with_file_name("xsld-operator");
         let binary = quoted(&binary.display().to_string());
@@ -172,6 +185,8 @@ fn announce(args: &Args, ui: &Ui, world: &World) -> Result<()> {
     ui.command(&format!("kubectl apply {samples}"));
     ui.command("kubectl get xsldcache,pods,pvc --watch");
     if !args.no_operator {
+        ui.command("kubectl xsld log --follow");
+        ui.command("kubectl xsld plan default/example-xsldcache --size 3");
         ui.command(&format!("tail -f {dir}/operator.log"));
     }
     let faults = world.faults_address();

@@ -127,6 +127,8 @@ async fn spawn(config: &OperatorConfig) -> Result<(OperatorProcess, String)> {
     drop(listener);
     let mut config = config.clone();
     config.extra_args.extend(["--listen".to_owned(), address.clone()]);
+    // Port 0: `kubectl xsld` finds it by the journal's anchor.
+    config.extra_args.extend(["--journal-listen", "127.0.0.1:0"].map(str::to_owned));
     Ok((OperatorProcess::spawn(&config).await?, address))
 }
 
