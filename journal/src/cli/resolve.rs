@@ -30,8 +30,9 @@ Decisions:
 `done` and `void` need a step in doubt. --expect-head is the last record of the cache that you have
 looked at: when there is a newer one, nothing is recorded.
 
-Without an endpoint the decision is appended to the directory of a stopped operator, and who decided
-is the local user that owns the process, which proves no more than access to the directory.
+A running operator records the name that the API server gives for your token. With --journal-dir the
+decision is appended to the directory of a stopped one, and who decided is the local user that owns the
+process, which proves no more than access to the directory.
 
 Examples:
   xsld-operator journal log --cache shop/sessions
