@@ -18,6 +18,7 @@ mod checkpoint;
 mod export;
 mod line;
 mod load;
+mod readable;
 mod reader;
 mod seal;
 mod survey;
@@ -34,10 +35,12 @@ pub use export::{
     ExportError, Header, export_base, export_segments, read_header, stream_export, write_base,
     write_header,
 };
-pub use line::{LineError, StoredLine, readable_event, time_text};
+pub use line::{LineError, StoredLine, time_text};
 pub(crate) use line::{read as read_line, render};
 pub(crate) use load::beginning;
 pub use load::{LoadError, Loaded, TornTail, load, load_after};
+pub use readable::readable_event;
+pub(crate) use reader::Chunk;
 pub use reader::{Follower, Form, Lines, Position, RawLine, Segment, broken_files, segments};
 pub(crate) use survey::Looked;
 pub use survey::{Assembler, Found, Item, Unreadable, survey, survey_segments};

@@ -10,18 +10,19 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::audit::{
-    Assembler, Base, Found, Ignored, Item, Kept, LOOKS, Lines, Position, Refolding, Segment,
-    Unreadable, broken_files, kept, segments,
+    Base, Found, Ignored, Item, Kept, LOOKS, Lines, Position, Refolding, Segment, Unreadable,
+    broken_files, kept, segments,
 };
 use crate::chain::{self, Hash};
 use crate::event::{Event, Step, StepKey};
 use crate::record::{Epoch, Record, StreamId};
 use crate::replay::Folded;
-use crate::store::ledger::external_digests;
 
+mod hashes;
 mod looking;
 mod retired;
 
+use hashes::Hashes;
 use looking::look_at_all;
 
 /// How much a finding matters.
@@ -228,15 +229,12 @@ fn check_lines(
         // A checkpoint may stand just where the retired records end.
         checker.compare_checkpoint(base.seq(), &base.snapshot.head.hash);
     }
-    let mut assembler = Assembler::default();
-    look_at_all(Lines::new(segments), |looked| {
-        assembler.push_looked(looked).iter().for_each(|item| checker.item(item));
-    })?;
+    let unfinished = look_at_all(Lines::new(segments), |item| checker.item(item))?;
     let mut report = checker.end(anchor);
     if let Some(base) = base {
         retired::tell(base, &mut report);
     }
-    if let Some(position) = assembler.unfinished() {
+    if let Some(position) = unfinished {
         let message = "an append that is being written, or that a crash tore".to_owned();
         let place = Some(position.to_string());
         let (severity, kind) = (Severity::Note, Kind::Unfinished);
@@ -259,7 +257,7 @@ struct Checker {
     next: u64,
     /// Hash of the record before; none after a line that could not be read.
     previous: Option<Hash>,
-    hashes: BTreeMap<u64, Hash>,
+    hashes: Hashes,
     stream_seqs: BTreeMap<StreamId, u64>,
     folded: Folded,
     /// Streams that lack a record, so that their later records prove nothing.
@@ -420,8 +418,8 @@ impl Checker {
 
     fn texts(&mut self, found: &Found, at: &At<'_>) {
         self.digests.extend(found.entry.blobs.keys().cloned());
-        for digest in external_digests(&found.entry.record.event) {
-            if !self.digests.contains(&digest) && !self.lost {
+        for digest in &found.external {
+            if !self.digests.contains(digest) && !self.lost {
                 self.error(Kind::MissingText, at, format!("the text {digest} is not there"));
             }
         }
@@ -474,7 +472,7 @@ impl Checker {
         if self.blind.contains(&stream) {
             return;
         }
-        if let Err(illegal) = self.folded.apply(record) {
+        if let Err(illegal) = self.folded.apply_in_place(record) {
             // What follows in this stream would only be more of the same.
             self.blind.insert(stream);
             self.error(Kind::Illegal, at, illegal.source.to_string());
@@ -514,7 +512,7 @@ impl Checker {
         if anchor.seq == 0 {
             return;
         }
-        let (kind, message) = match self.hashes.get(&anchor.seq) {
+        let (kind, message) = match self.hashes.get(anchor.seq) {
             Some(hash) if *hash == anchor.hash => return,
             Some(_) => (Kind::Fork, "the anchor names another record".to_owned()),
             None if self.base.as_ref().is_some_and(|(through, _)| anchor.seq < *through) => {

@@ -70,6 +70,23 @@ impl Folded {
         self.seq = seq;
         Ok(())
     }
+
+    /// As [`Folded::apply`], without a copy to fold into: for who never looks at a stream again
+    /// that refused a record.
+    ///
+    /// # Errors
+    /// When the state refuses it; nobody can tell then what the state is.
+    pub(crate) fn apply_in_place(&mut self, record: &Record) -> Result<(), IllegalRecord> {
+        let (seq, stream) = (record.seq(), record.envelope.stream);
+        let applied = if stream == StreamId::JOURNAL {
+            self.log.apply(seq, record.envelope.epoch.0, &record.event)
+        } else {
+            self.streams.entry(stream).or_default().apply(record.stamp(), &record.event)
+        };
+        applied.map_err(|source| IllegalRecord { seq, source })?;
+        self.seq = seq;
+        Ok(())
+    }
 }
 
 /// BLAKE3 of the JSON of the journal's own state and of the caches' states, hex.

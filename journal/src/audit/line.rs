@@ -1,18 +1,17 @@
 //! One line of the audit file.
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
+use std::io::{self, Write};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::Deserialize;
 use serde_json::Value;
-use uuid::Uuid;
 
+use super::readable::{self, readable_event};
 use crate::chain::{self, Hash};
 use crate::codec;
-use crate::event::{Event, OperationId};
-use crate::record::{Envelope, Record, StreamId};
+use crate::record::{Envelope, Record};
 use crate::store::ledger::Entry;
 
 /// Why a line is not what was written.
@@ -172,8 +171,29 @@ pub(crate) fn as_written(text: &[u8]) -> Option<Entry> {
     let record = Record { envelope, event, hash };
     let entry = Entry { record, bytes, blobs: BTreeMap::new() };
     // There is one text for the same bytes, so the rest of the line is compared without it.
-    let written = serde_json::to_vec(&Written::of(&entry, "")).ok()?;
-    (written.strip_suffix(b"\"}")? == rest.get(..start)?).then_some(entry)
+    let mut written = Compared { left: rest.get(..start)? };
+    write_head(&mut written, &entry).ok()?;
+    written.left.is_empty().then_some(entry)
+}
+
+/// Takes nothing but what it expects.
+struct Compared<'a> {
+    /// What is still to come.
+    left: &'a [u8],
+}
+
+impl Write for Compared<'_> {
+    fn write(&mut self, written: &[u8]) -> io::Result<usize> {
+        match self.left.strip_prefix(written) {
+            Some(left) => self.left = left,
+            None => return Err(io::ErrorKind::InvalidData.into()),
+        }
+        Ok(written.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The record of a line, without its line end.
@@ -192,81 +212,38 @@ pub(crate) fn read(text: &[u8]) -> Result<Entry, LineError> {
 /// # Errors
 /// When the event has no JSON form, which no event of this crate lacks.
 pub(crate) fn render(entry: &Entry) -> Result<Vec<u8>, codec::Error> {
-    let bytes = STANDARD.encode(&entry.bytes);
     let mut text = Vec::with_capacity(1024);
-    serde_json::to_writer(&mut text, &Written::of(entry, &bytes))
+    write_head(&mut text, entry)
         .map_err(|error| codec::Error::Unencodable { part: "line", reason: error.to_string() })?;
-    text.push(b'\n');
+    text.extend_from_slice(STANDARD.encode(&entry.bytes).as_bytes());
+    text.extend_from_slice(b"\"}\n");
     Ok(text)
 }
 
-/// The fields of a line, in the order in which they are written.
-#[derive(Serialize)]
-struct Written<'a> {
-    seq: u64,
-    time: String,
-    epoch: u64,
-    #[serde(serialize_with = "shown")]
-    stream: StreamId,
-    stream_seq: u64,
-    rest: u32,
-    #[serde(serialize_with = "shown_if_some")]
-    operation: Option<OperationId>,
-    #[serde(rename = "type")]
-    type_name: &'a str,
-    event: Value,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    blobs: &'a BTreeMap<String, String>,
-    #[serde(serialize_with = "shown")]
-    journal: Uuid,
-    #[serde(serialize_with = "hex")]
-    prev: &'a Hash,
-    #[serde(serialize_with = "hex")]
-    hash: &'a Hash,
-    crc: u32,
-    bytes: &'a str,
-}
-
-impl<'a> Written<'a> {
-    fn of(entry: &'a Entry, bytes: &'a str) -> Self {
-        let Record { envelope, event, hash } = &entry.record;
-        let Envelope { seq, epoch, stream, stream_seq, rest, operation, .. } = envelope;
-        Self {
-            seq: seq.0,
-            time: time_text(envelope.time_us),
-            epoch: epoch.0,
-            stream: *stream,
-            stream_seq: *stream_seq,
-            rest: *rest,
-            operation: *operation,
-            type_name: &envelope.type_name,
-            event: readable_event(event),
-            blobs: &entry.blobs,
-            journal: envelope.journal_id,
-            prev: &envelope.previous,
-            hash,
-            crc: chain::checksum(&entry.bytes, hash),
-            bytes,
-        }
+/// Writes a line up to the record's own bytes, which come last. Only names, texts and events have
+/// characters that JSON writes otherwise.
+fn write_head(out: &mut impl Write, entry: &Entry) -> io::Result<()> {
+    let Record { envelope, event, hash } = &entry.record;
+    let Envelope { seq, epoch, stream, stream_seq, rest, operation, .. } = envelope;
+    let (seq, time, epoch) = (seq.0, time_text(envelope.time_us), epoch.0);
+    write!(out, r#"{{"seq":{seq},"time":"{time}","epoch":{epoch},"stream":"{stream}","#)?;
+    write!(out, r#""stream_seq":{stream_seq},"rest":{rest},"operation":"#)?;
+    match operation {
+        Some(operation) => write!(out, r#""{operation}""#)?,
+        None => write!(out, "null")?,
     }
-}
-
-fn shown<S: Serializer>(value: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(value)
-}
-
-fn shown_if_some<S: Serializer>(
-    value: &Option<impl Display>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    match value {
-        Some(value) => serializer.collect_str(value),
-        None => serializer.serialize_none(),
+    write!(out, r#","type":"#)?;
+    serde_json::to_writer(&mut *out, &envelope.type_name)?;
+    write!(out, r#","event":"#)?;
+    readable::write(out, event)?;
+    if !entry.blobs.is_empty() {
+        write!(out, r#","blobs":"#)?;
+        serde_json::to_writer(&mut *out, &entry.blobs)?;
     }
-}
-
-fn hex<S: Serializer>(hash: &Hash, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&blake3::Hash::from_bytes(*hash).to_hex())
+    let prev = blake3::Hash::from_bytes(envelope.previous).to_hex();
+    let crc = chain::checksum(&entry.bytes, hash);
+    let (journal, hash) = (envelope.journal_id, blake3::Hash::from_bytes(*hash).to_hex());
+    write!(out, r#","journal":"{journal}","prev":"{prev}","hash":"{hash}","crc":{crc},"bytes":""#)
 }
 
 fn line_of(entry: &Entry) -> Line {
@@ -288,36 +265,6 @@ fn line_of(entry: &Entry) -> Line {
         hash: chain::to_hex(hash),
         crc: chain::checksum(&entry.bytes, hash),
         bytes: STANDARD.encode(&entry.bytes),
-    }
-}
-
-/// The fields of an event as JSON, without its name, which stands beside them. They are sorted by
-/// name, whatever map the program that this crate is built into gives to its JSON.
-pub fn readable_event(event: &Event) -> Value {
-    match serde_json::to_value(event).map(sorted) {
-        Ok(Value::Object(fields)) if fields.len() == 1 => {
-            fields.into_iter().next().map_or(Value::Null, |(_, inner)| inner)
-        }
-        Ok(other) => other,
-        Err(error) => Value::String(format!("no readable form: {error}")),
-    }
-}
-
-fn sorted(value: Value) -> Value {
-    match value {
-        Value::Object(mut fields) if fields.keys().is_sorted() => {
-            for field in fields.values_mut().filter(|field| field.is_object() || field.is_array()) {
-                *field = sorted(field.take());
-            }
-            Value::Object(fields)
-        }
-        Value::Object(fields) => {
-            let fields: BTreeMap<String, Value> =
-                fields.into_iter().map(|(name, field)| (name, sorted(field))).collect();
-            Value::Object(fields.into_iter().collect())
-        }
-        Value::Array(items) => Value::Array(items.into_iter().map(sorted).collect()),
-        other => other,
     }
 }
 

@@ -184,7 +184,7 @@ fn continue_from(
     }
     let mut torn = None;
     if let Some((_, first)) = loading.pending.first() {
-        let last = segments.last().filter(|segment| segment.name == first.position.segment);
+        let last = segments.last().filter(|segment| *segment.name == *first.position.segment);
         if last.is_none() {
             let reason = Refusal::Replay(ReplayError::TornAppend);
             return Err(refused(loading.ledger.head().seq + 1, first, &reason));
@@ -275,7 +275,7 @@ fn torn_tail(segments: &[Segment], name: &str, offset: u64) -> io::Result<TornTa
 }
 
 fn refused(seq: u64, line: &RawLine, refusal: &Refusal) -> LoadError {
-    let (segment, number) = (line.position.segment.clone(), line.position.line);
+    let (segment, number) = (line.position.segment.to_string(), line.position.line);
     let reason = refusal.to_string();
     match refusal {
         Refusal::Line(error) if error.is_newer_format() => {

@@ -2,7 +2,9 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use flate2::bufread::MultiGzDecoder;
 
@@ -98,7 +100,7 @@ enum LineReader {
 }
 
 impl LineReader {
-    /// The next line with its line end; how many bytes that were. What cannot be unpacked is a
+    /// Adds the next line with its line end; how many bytes that were. What cannot be unpacked is a
     /// line that nobody can read, and the last one.
     fn read_line(&mut self, text: &mut Vec<u8>) -> io::Result<usize> {
         let packed = match self {
@@ -106,11 +108,12 @@ impl LineReader {
             Self::Packed(packed) => packed,
             Self::Ended => return Ok(0),
         };
+        let before = text.len();
         match packed.read_until(b'\n', text) {
             Err(error) if is_damage(&error) => {
                 text.extend_from_slice(b"(what follows cannot be unpacked)\n");
                 *self = Self::Ended;
-                Ok(text.len())
+                Ok(text.len() - before)
             }
             read => read,
         }
@@ -139,7 +142,7 @@ fn is_damage(error: &io::Error) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {
     /// File name of the segment.
-    pub segment: String,
+    pub segment: Arc<str>,
     /// Number of the line in it, from 1.
     pub line: u64,
     /// Where the line begins, in bytes.
@@ -166,6 +169,15 @@ pub struct RawLine {
     pub promised_seq: Option<u64>,
     /// Whether it stands in the last segment.
     pub in_last_segment: bool,
+}
+
+/// What is known of a line beside its text: see [`RawLine`].
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) position: Position,
+    pub(crate) terminated: bool,
+    pub(crate) promised_seq: Option<u64>,
+    pub(crate) in_last_segment: bool,
 }
 
 /// The segments of a directory, in the order of their records.
@@ -225,6 +237,8 @@ pub struct Lines {
     /// Index of the segment that is open, or to be opened next.
     index: usize,
     file: Option<LineReader>,
+    /// File name of the open segment.
+    name: Arc<str>,
     /// How many lines the open segment has before its first record.
     header: u64,
     line: u64,
@@ -234,21 +248,43 @@ pub struct Lines {
 impl Lines {
     /// Reads from the first line of the first segment on.
     pub fn new(segments: Vec<Segment>) -> Self {
-        Self { segments, index: 0, file: None, header: 0, line: 0, offset: 0 }
+        Self { segments, index: 0, file: None, name: "".into(), header: 0, line: 0, offset: 0 }
+    }
+
+    /// The next lines, this many at most; none at the end. They share what they are kept in, and
+    /// share nothing with other chunks: they may go to another thread.
+    pub(crate) fn next_chunk(&mut self, lines: usize) -> io::Result<Option<Chunk>> {
+        self.name = Arc::from(&*self.name);
+        let text = Vec::with_capacity(lines * LINE_BYTES);
+        let mut chunk = Chunk { text, lines: Vec::with_capacity(lines) };
+        while chunk.lines.len() < lines {
+            let start = chunk.text.len();
+            let Some(place) = self.read_next(&mut chunk.text)? else { break };
+            chunk.lines.push((start..chunk.text.len(), place));
+        }
+        Ok((!chunk.lines.is_empty()).then_some(chunk))
     }
 
     fn next_line(&mut self) -> io::Result<Option<RawLine>> {
+        let mut text = Vec::with_capacity(LINE_BYTES);
+        let Some(place) = self.read_next(&mut text)? else { return Ok(None) };
+        let Place { position, terminated, promised_seq, in_last_segment } = place;
+        Ok(Some(RawLine { position, text, terminated, promised_seq, in_last_segment }))
+    }
+
+    /// Adds the next line to the text, without its line end.
+    fn read_next(&mut self, text: &mut Vec<u8>) -> io::Result<Option<Place>> {
         while let Some(segment) = self.segments.get(self.index) {
             let file = match &mut self.file {
                 Some(file) => file,
                 None => {
                     let (file, before) = segment.open().map_err(|error| gone(segment, error))?;
                     (self.header, self.offset) = (before.lines, before.bytes);
+                    self.name = segment.name.as_str().into();
                     self.file.insert(file)
                 }
             };
-            let mut text = Vec::with_capacity(LINE_BYTES);
-            let read = file.read_line(&mut text)?;
+            let read = file.read_line(text)?;
             if read == 0 {
                 self.file = None;
                 (self.index, self.line, self.offset) = (self.index + 1, 0, 0);
@@ -257,17 +293,32 @@ impl Lines {
             let terminated = text.pop_if(|byte| *byte == b'\n').is_some();
             self.line += 1;
             let line = self.line + self.header;
-            let position = Position { segment: segment.name.clone(), line, offset: self.offset };
+            let position = Position { segment: self.name.clone(), line, offset: self.offset };
             self.offset += read as u64;
-            return Ok(Some(RawLine {
+            return Ok(Some(Place {
                 position,
-                text,
                 terminated,
                 promised_seq: (self.line == 1).then_some(segment.first_seq),
                 in_last_segment: self.index + 1 == self.segments.len(),
             }));
         }
         Ok(None)
+    }
+}
+
+/// Some lines after each other.
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    text: Vec<u8>,
+    lines: Vec<(Range<usize>, Place)>,
+}
+
+impl Chunk {
+    /// What is made of each line, by its place and its text without the line end.
+    pub(crate) fn map<T>(self, mut make: impl FnMut(Place, &[u8]) -> T) -> Vec<T> {
+        let Self { text, lines } = self;
+        let of = |(range, place)| make(place, text.get::<Range<usize>>(range).unwrap_or_default());
+        lines.into_iter().map(of).collect()
     }
 }
 
@@ -357,6 +408,7 @@ impl Follower {
         let (mut file, before) = segment.open()?;
         self.offset = self.offset.max(before.bytes);
         file.skip(self.offset)?;
+        let name: Arc<str> = segment.name.as_str().into();
         loop {
             let mut text = Vec::new();
             let read = file.read_line(&mut text)?;
@@ -365,7 +417,7 @@ impl Follower {
             }
             self.line += 1;
             let line = self.line + before.lines;
-            let position = Position { segment: segment.name.clone(), line, offset: self.offset };
+            let position = Position { segment: name.clone(), line, offset: self.offset };
             self.offset += read as u64;
             lines.push(RawLine {
                 position,

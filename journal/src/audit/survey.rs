@@ -5,9 +5,9 @@ use std::path::Path;
 
 use super::base::{LOOKS, kept};
 use super::line::{LineError, StoredLine, as_written, render};
-use super::reader::{Lines, Position, RawLine, Segment};
+use super::reader::{Lines, Place, Position, RawLine, Segment};
 use crate::chain::Hash;
-use crate::store::ledger::Entry;
+use crate::store::ledger::{Entry, external_digests, names_external};
 
 /// One line of a journal that is being looked at.
 #[derive(Clone, Debug)]
@@ -27,6 +27,8 @@ pub struct Found {
     pub position: Position,
     /// Sequence that the segment's name promises for its first line; none on later lines.
     pub promised_seq: Option<u64>,
+    /// Digests of the texts that the record keeps elsewhere, in no order.
+    pub(crate) external: Vec<String>,
     /// The line as it was read; none when it is just what this program writes.
     odd: Option<Box<(StoredLine, Vec<u8>)>>,
 }
@@ -69,33 +71,41 @@ pub(crate) struct Looked(Result<Item, Position>);
 
 impl Looked {
     /// Looks at a line; the last one may be torn, or is still being written.
-    pub(crate) fn at(line: RawLine) -> Self {
-        let is_torn = !line.terminated && line.in_last_segment;
-        Self(if is_torn { Err(line.position) } else { Ok(read(line)) })
+    pub(crate) fn at(place: Place, text: &[u8]) -> Self {
+        let is_torn = !place.terminated && place.in_last_segment;
+        Self(if is_torn { Err(place.position) } else { Ok(read(place, text)) })
     }
 }
 
 impl Assembler {
     /// Takes the next line and gives what is whole with it.
     pub fn push(&mut self, line: RawLine) -> Vec<Item> {
-        self.push_looked(Looked::at(line))
+        let RawLine { position, text, terminated, promised_seq, in_last_segment } = line;
+        let place = Place { position, terminated, promised_seq, in_last_segment };
+        let mut whole = Vec::new();
+        self.push_looked(Looked::at(place, &text), |item| whole.push(item));
+        whole
     }
 
     /// As [`Assembler::push`], for a line that was looked at before.
-    pub(crate) fn push_looked(&mut self, looked: Looked) -> Vec<Item> {
+    pub(crate) fn push_looked(&mut self, looked: Looked, mut whole: impl FnMut(Item)) {
         let item = match looked.0 {
             Ok(item) => item,
             Err(position) => {
                 self.unfinished = Some(position);
-                return Vec::new();
+                return;
             }
         };
         let follows = match &item {
             Item::Record(found) => found.entry.record.envelope.rest > 0,
             Item::Unreadable(_) => false,
         };
-        self.pending.push(item);
-        if follows { Vec::new() } else { std::mem::take(&mut self.pending) }
+        if follows {
+            self.pending.push(item);
+        } else {
+            self.pending.drain(..).for_each(&mut whole);
+            whole(item);
+        }
     }
 
     /// Where an append begins that is not there as a whole: it is being written, or was torn.
@@ -108,12 +118,20 @@ impl Assembler {
     }
 }
 
-fn read(line: RawLine) -> Item {
-    let RawLine { position, text, promised_seq, .. } = line;
-    if let Some(entry) = as_written(&text) {
-        return Item::Record(Box::new(Found { entry, position, promised_seq, odd: None }));
+fn read(place: Place, text: &[u8]) -> Item {
+    let Place { position, promised_seq, .. } = place;
+    if let Some(entry) = as_written(text) {
+        let external =
+            if names_external(text) { external_digests(&entry.record.event) } else { vec![] };
+        return Item::Record(Box::new(Found {
+            entry,
+            position,
+            promised_seq,
+            external,
+            odd: None,
+        }));
     }
-    let stored = match StoredLine::parse(&text) {
+    let stored = match StoredLine::parse(text) {
         Ok(stored) => stored,
         Err(error) => {
             let (chained, told_type) = (None, None);
@@ -122,8 +140,9 @@ fn read(line: RawLine) -> Item {
     };
     match stored.decode() {
         Ok(entry) => {
-            let odd = Some(Box::new((stored, text)));
-            Item::Record(Box::new(Found { entry, position, promised_seq, odd }))
+            let odd = Some(Box::new((stored, text.to_owned())));
+            let external = external_digests(&entry.record.event);
+            Item::Record(Box::new(Found { entry, position, promised_seq, external, odd }))
         }
         Err(error) => Item::Unreadable(Unreadable {
             position,

@@ -2,46 +2,65 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::sync_channel;
 
-use crate::audit::{Lines, Looked, RawLine};
+use crate::audit::{Assembler, Chunk, Item, Lines, Looked, Position};
 
 /// Lines that are looked at together, by one of the threads.
 const CHUNK: usize = 512;
 /// Threads that look at lines while this one reads on and checks what they saw.
 const LOOKERS: usize = 2;
+/// Chunks that are on their way through one of them, so that nobody waits for work.
+const AHEAD: usize = 6;
 
-/// Looks at lines on threads beside, as most of the work is there, and hands them over in order.
-pub(super) fn look_at_all(mut lines: Lines, mut take: impl FnMut(Looked)) -> io::Result<()> {
+/// Looks at lines on threads beside, as most of the work is there, and checks what is whole in their
+/// order. Where an append begins that is not whole.
+pub(super) fn look_at_all(
+    mut lines: Lines,
+    mut check: impl FnMut(&Item),
+) -> io::Result<Option<Position>> {
+    let mut assembler = Assembler::default();
     std::thread::scope(|scope| {
         let lookers: Vec<_> = (0..LOOKERS)
             .map(|_| {
-                let (give, given) = sync_channel::<Vec<RawLine>>(2);
-                let (see, seen) = sync_channel::<Vec<Looked>>(2);
+                let (give, given) = sync_channel::<(Chunk, Vec<Item>)>(AHEAD);
+                let (see, seen) = sync_channel::<Vec<Looked>>(AHEAD);
                 scope.spawn(move || {
-                    let look = |chunk: Vec<RawLine>| chunk.into_iter().map(Looked::at).collect();
-                    given.iter().map(look).try_for_each(|chunk| see.send(chunk))
+                    given.iter().try_for_each(|(chunk, spent)| {
+                        drop(spent);
+                        see.send(chunk.map(Looked::at))
+                    })
                 });
                 (give, seen)
             })
             .collect();
-        let gone = |_| io::Error::other("a thread that looks at lines has ended");
+        let gone = || io::Error::other("a thread that looks at lines has ended");
+        // What was checked goes back to the thread that made it: two threads that make and drop
+        // the same things wait for each other.
+        let mut spent = [const { Vec::new() }; LOOKERS];
         let mut in_flight = VecDeque::new();
-        for (give, seen) in lookers.iter().cycle() {
-            if in_flight.len() > LOOKERS {
-                let oldest: &Receiver<Vec<Looked>> = in_flight.pop_front().unwrap_or(seen);
-                oldest.recv().map_err(|_| gone(()))?.into_iter().for_each(&mut take);
+        let mut check_oldest = |looker: usize, spent: &mut [Vec<Item>; LOOKERS]| {
+            let (_, seen) = &lookers[looker];
+            for looked in seen.recv().map_err(|_| gone())? {
+                assembler.push_looked(looked, |item| {
+                    check(&item);
+                    spent[looker].push(item);
+                });
             }
-            let chunk = lines.by_ref().take(CHUNK).collect::<io::Result<Vec<_>>>()?;
-            if chunk.is_empty() {
-                break;
+            Ok::<_, io::Error>(())
+        };
+        for looker in (0..LOOKERS).cycle() {
+            if in_flight.len() >= LOOKERS * AHEAD
+                && let Some(oldest) = in_flight.pop_front()
+            {
+                check_oldest(oldest, &mut spent)?;
             }
-            give.send(chunk).map_err(|_| gone(()))?;
-            in_flight.push_back(seen);
+            let Some(chunk) = lines.next_chunk(CHUNK)? else { break };
+            let spent = std::mem::take(&mut spent[looker]);
+            lookers[looker].0.send((chunk, spent)).map_err(|_| gone())?;
+            in_flight.push_back(looker);
         }
-        for seen in in_flight {
-            seen.recv().map_err(|_| gone(()))?.into_iter().for_each(&mut take);
-        }
-        Ok(())
-    })
+        in_flight.into_iter().try_for_each(|looker| check_oldest(looker, &mut spent))
+    })?;
+    Ok(assembler.unfinished())
 }

@@ -56,7 +56,7 @@ impl Checker {
 impl Checker {
     /// Tells where a record retired all those that are not there, and nothing stands for them.
     fn base_is_lost(&mut self) {
-        let first = self.hashes.keys().next().copied().unwrap_or(0);
+        let first = self.hashes.first().unwrap_or(0);
         let Some((seq, through)) = self.retirement.filter(|(_, through)| *through + 1 == first)
         else {
             return;

@@ -4,8 +4,9 @@
 //! afterwards: [`Ledger::prepare`] changes nothing, [`Ledger::accept`] cannot fail.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
+use memchr::memmem::Finder;
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
@@ -532,12 +533,19 @@ pub fn external_digests(event: &Event) -> Vec<String> {
 
 fn collect_external(named_in: &impl Serialize, digests: &mut Vec<String>) {
     // Most name none, and to see that their text is enough.
-    let Ok(text) = serde_json::to_string(named_in) else { return };
-    if text.contains("\"external\"")
+    let Ok(text) = serde_json::to_vec(named_in) else { return };
+    if names_external(&text)
         && let Ok(readable) = serde_json::to_value(named_in)
     {
         collect_digests(&readable, digests);
     }
+}
+
+/// Whether there may be an external text in what this is the readable form of, or holds it: without
+/// the word there is none.
+pub(crate) fn names_external(json: &[u8]) -> bool {
+    static WORD: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"external\""));
+    WORD.find(json).is_some()
 }
 
 fn collect_digests(value: &Value, digests: &mut Vec<String>) {

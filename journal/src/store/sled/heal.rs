@@ -100,10 +100,10 @@ fn audit_behind(loaded: &Loaded, generation: String, sled_seq: u64) -> OpenError
     let mut last = (String::new(), 0);
     for line in Lines::new(loaded.segments.clone()).flatten() {
         let torn = loaded.torn.as_ref().is_some_and(|torn| {
-            torn.segment == line.position.segment && line.position.offset >= torn.offset
+            *torn.segment == *line.position.segment && line.position.offset >= torn.offset
         });
         if !torn {
-            last = (line.position.segment, line.position.line);
+            last = (line.position.segment.to_string(), line.position.line);
         }
     }
     let (segment, line) = last;

@@ -88,7 +88,7 @@ fn read_audit(dir: &Path) -> io::Result<Readable> {
     let mut read = Readable { base, segments, ..Readable::default() };
     for line in Lines::new(read.segments.clone()) {
         let line = line?;
-        let segment = read.segments.iter().find(|segment| segment.name == line.position.segment);
+        let segment = read.segments.iter().find(|segment| *segment.name == *line.position.segment);
         let first_seq = segment.map_or(0, |segment| segment.first_seq);
         let entry = StoredLine::parse(&line.text).ok().and_then(|stored| stored.decode().ok());
         let lines = read.lines.entry(first_seq).or_default();
