@@ -40,6 +40,7 @@ use crate::ids::Ids;
 use crate::lease::Leadership;
 use crate::metrics::{ErrorLabels, Metrics, StepLabels};
 use crate::observe::keyring::Keyring;
+use crate::observe::nodes::{self, Nodes};
 use crate::recover::anchor::{self, Anchor, AnchorKeeper};
 use crate::telemetry::chain;
 use crate::times::Times;
@@ -146,6 +147,8 @@ pub struct Context {
     pub stop: CancellationToken,
     /// What the caches' passes last knew of templates.
     pub templates: templates::Sights,
+    /// What is known of the nodes.
+    pub nodes: Nodes,
     watches: Mutex<HashMap<String, Watch>>,
     keyrings: Mutex<HashMap<String, Arc<Keyring>>>,
     fatal: Mutex<Option<Fatal>>,
@@ -207,6 +210,7 @@ impl Context {
             destroys_from: now.plus(quiet),
             stop: parts.stop,
             templates: templates::Sights::default(),
+            nodes: Nodes::default(),
             watches: Mutex::default(),
             keyrings: Mutex::default(),
             fatal: Mutex::default(),
@@ -432,6 +436,7 @@ pub async fn run(context: Arc<Context>, scope: &Scope) {
     let stop = context.stop.clone();
     let (all, all_for_templates, all_for_maps) = (store.clone(), store.clone(), store.clone());
     let template_settings = settings.clone();
+    let (node_changed, node_news) = nodes::news();
     let cache_runs = controller
         .with_config(settings.clone())
         .owns(scope.api::<StatefulSet>(context.client.clone()), config())
@@ -447,6 +452,7 @@ pub async fn run(context: Arc<Context>, scope: &Scope) {
             config().labels("!app.kubernetes.io/managed-by"),
             move |map| naming(&map, &all_for_maps),
         )
+        .reconcile_all_on(node_news)
         .graceful_shutdown_on(stop.clone().cancelled_owned())
         .run(
             {
@@ -464,7 +470,7 @@ pub async fn run(context: Arc<Context>, scope: &Scope) {
         .watches(scope.api::<XsldCache>(context.client.clone()), config(), move |cache| {
             grids::beside(&cache, &grid_store)
         })
-        .graceful_shutdown_on(stop.cancelled_owned())
+        .graceful_shutdown_on(stop.clone().cancelled_owned())
         .run(
             move |grid, context| grids::reconcile(grid, context, store.clone()),
             after_grid_error,
@@ -472,7 +478,8 @@ pub async fn run(context: Arc<Context>, scope: &Scope) {
         )
         .for_each(|_| async {});
     let template_runs = run_templates(context.clone(), scope, template_settings);
-    tokio::join!(cache_runs, grid_runs, template_runs, context.keep_anchor());
+    let node_runs = context.nodes.follow(context.client.clone(), config(), node_changed, stop);
+    tokio::join!(cache_runs, grid_runs, template_runs, node_runs, context.keep_anchor());
 }
 
 async fn reconcile(

@@ -35,7 +35,7 @@ pub use names::{
     ordinal_of_claim, pod_name, supplied_entrypoint_name,
 };
 pub use pod::pod_template;
-pub use policies::{Evictions, network_policy, pod_disruption_budget};
+pub use policies::{Budgets, Evictions, network_policy, pod_disruption_budgets};
 pub use revision::{may_roll, template_digest, template_json};
 pub use services::{client_service, headless_service};
 pub use stateful_set::{Committed, CommittedTemplate, TemplateError, stateful_set};
@@ -161,19 +161,17 @@ impl Identity {
     }
 }
 
-/// Every object of a cache that holds no secret and is not the StatefulSet, in
-/// the order in which they are applied.
+/// Every object of a cache that follows from its spec alone, holds no secret and is not the
+/// StatefulSet, in the order in which they are applied.
 #[must_use]
 pub fn supporting(
     cache: &ValidCache,
     identity: &Identity,
     operator_namespace: Option<&str>,
-    evictions: Evictions,
 ) -> Vec<Value> {
     let mut objects =
         vec![document(&headless_service(identity)), document(&client_service(identity))];
     objects.extend(entrypoint_config_map(cache, identity).as_ref().map(document));
-    objects.push(document(&pod_disruption_budget(identity, evictions)));
     objects.push(document(&network_policy(identity, operator_namespace)));
     objects
 }

@@ -68,6 +68,8 @@ pub struct PodFacts {
     pub deleting: bool,
     /// Its node, once it is scheduled.
     pub node: Option<String>,
+    /// Whether that node is about to be emptied; none when nothing is known of it.
+    pub node_leaving: Option<bool>,
     /// Its `controller-revision-hash`.
     pub revision: Option<String>,
     /// Digest of the template that it was made from, as that template tells it.

@@ -6,6 +6,7 @@
 pub mod facts;
 pub mod growth;
 pub mod keyring;
+pub mod nodes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use crate::xsld::profile::ApiProfile;
 use crate::xsld::transport::{Credentials, Fingerprint, Transport, Trust};
 use crate::xsld::view::{Answer, GridView, GroupView};
 use keyring::{Keyring, Passwords};
+use nodes::Nodes;
 
 /// Kubernetes could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -145,6 +147,7 @@ pub async fn objects(
     client: &Client,
     identity: &Identity,
     cache_made: Option<&Time>,
+    nodes: &Nodes,
     timeout: Duration,
 ) -> Result<Objects, Error> {
     let (namespace, name) = (identity.namespace.as_str(), identity.name.as_str());
@@ -164,7 +167,7 @@ pub async fn objects(
         pods: pods
             .items
             .iter()
-            .map(facts::pod)
+            .map(|pod| facts::pod(pod, |node| nodes.is_leaving(node)))
             .filter_map(|pod| Some((manifests::ordinal_of(name, &pod.name)?, pod)))
             .collect(),
         claims: claims

@@ -14,7 +14,7 @@ use super::{Context, Error, Subject};
 use crate::crd::{FINALIZER, XsldCache};
 use crate::events::Note;
 use crate::execute::{self, Target};
-use crate::manifests::{self, ANNOTATION_OPERATION, ANNOTATION_SEQUENCE, Evictions, FIELD_MANAGER};
+use crate::manifests::{self, ANNOTATION_OPERATION, ANNOTATION_SEQUENCE, Budgets, FIELD_MANAGER};
 use crate::validate::ValidCache;
 
 /// A call with its own timeout: the client's retries within one call can take minutes.
@@ -110,7 +110,6 @@ pub async fn apply_supporting(
     context: &Context,
     subject: &Subject,
     cache: &ValidCache,
-    evictions: Evictions,
 ) -> Result<(), Error> {
     let operator_namespace = Some(context.operator_namespace.as_str());
     if let Some(secret) = manifests::credentials_secret(cache, &subject.identity) {
@@ -131,8 +130,30 @@ pub async fn apply_supporting(
             subject.publish(context, &[note]).await;
         }
     }
-    for object in manifests::supporting(cache, &subject.identity, operator_namespace, evictions) {
+    for object in manifests::supporting(cache, &subject.identity, operator_namespace) {
         apply(context, subject, object).await?;
+    }
+    Ok(())
+}
+
+/// Applies the disruption budgets where they differ. A budget that holds nobody is not made. It goes
+/// first, for a pod that has two budgets is evicted by nobody, and a drain takes that for an error.
+///
+/// # Errors
+/// When the API server refuses.
+pub async fn apply_budgets(
+    context: &Context,
+    subject: &Subject,
+    budgets: &Budgets,
+) -> Result<(), Error> {
+    let (others, of_primary) = manifests::pod_disruption_budgets(&subject.identity, budgets);
+    let (others, of_primary) = (manifests::document(&others), manifests::document(&of_primary));
+    if budgets.primary.is_some() {
+        apply(context, subject, others).await?;
+        apply(context, subject, of_primary).await?;
+    } else {
+        apply_to_present(context, subject, of_primary).await?;
+        apply(context, subject, others).await?;
     }
     Ok(())
 }
@@ -145,6 +166,24 @@ enum Applied {
 }
 
 async fn apply(context: &Context, subject: &Subject, object: Value) -> Result<Applied, Error> {
+    apply_where(context, subject, object, |_| true).await
+}
+
+/// Applies what is there already; makes nothing.
+async fn apply_to_present(
+    context: &Context,
+    subject: &Subject,
+    object: Value,
+) -> Result<Applied, Error> {
+    apply_where(context, subject, object, |is_present| is_present).await
+}
+
+async fn apply_where(
+    context: &Context,
+    subject: &Subject,
+    object: Value,
+    may: impl FnOnce(bool) -> bool,
+) -> Result<Applied, Error> {
     let text = |field: &str| object.pointer(field).and_then(Value::as_str).unwrap_or_default();
     let (api_version, kind) = (text("/apiVersion").to_owned(), text("/kind").to_owned());
     let name = text("/metadata/name").to_owned();
@@ -154,6 +193,9 @@ async fn apply(context: &Context, subject: &Subject, object: Value) -> Result<Ap
     let api: Api<DynamicObject> =
         Api::namespaced_with(context.client.clone(), &subject.identity.namespace, &resource);
     let live = timed("read an object", context.times.request, api.get_opt(&name)).await?;
+    if !may(live.is_some()) {
+        return Ok(Applied::Same);
+    }
     if let Some(live) = &live
         && !manifests::differs(&object, &manifests::document(live))
     {

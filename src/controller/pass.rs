@@ -17,7 +17,7 @@ use crate::crd::{FINALIZER, OnFailure, ReplicationMode, ResetHalfJoined, VolumeP
 use crate::decide::watch::Watch;
 use crate::decide::{Decision, Inputs, Wanted, decide, replication, roll, steps, views};
 use crate::execute::Target;
-use crate::manifests::{self, CommittedTemplate, Evictions};
+use crate::manifests::{self, Budgets, CommittedTemplate, Evictions};
 use crate::observation::Observation;
 use crate::observe::{self, Access, Objects};
 use crate::status::{self, Problem, publish};
@@ -78,11 +78,13 @@ pub async fn reconcile(
         None => Resolved { access: None, problems: vec![] },
     };
     if let (Some(valid), false) = (&valid, deleting) {
-        let state = context.store.state(subject.stream).unwrap_or_default();
-        objects::apply_supporting(context, &subject, valid, evictions(&state)).await?;
+        objects::apply_supporting(context, &subject, valid).await?;
     }
     let grids = grids::wanted(context, &subject, caches).await?;
     let mut pass = Pass::look(context, object, &subject, valid, resolved.access, grids).await?;
+    if pass.valid.is_some() && !deleting {
+        objects::apply_budgets(context, &subject, &pass.budgets()).await?;
+    }
     let acted = pass.act().await?;
     context.keep_watch(&subject.identity.uid, Some(pass.watch.clone()));
     if pass.state.closed {
@@ -167,8 +169,24 @@ impl<'a> Pass<'a> {
         self.note_operation();
         self.watch.note_lost_primary(replication::unseen_primary(&self.seen, &self.state));
         self.watch.note_missed(views::missed_an_answer(&self.seen, &self.state));
+        // While nobody is evicted at all it does not matter which budget forbids it.
+        if self.watch.movable_primary().is_none() || evictions(&self.state) == Evictions::One {
+            let movable = replication::movable_primary(&self.seen, &self.state);
+            self.watch.note_movable(movable.map(|(primary, _)| primary));
+        }
         if self.seen.any_task_running() {
             self.watch.busy();
+        }
+    }
+
+    /// Who may be evicted now. Nothing is moved while the cache is paused, so no eviction waits for
+    /// it then.
+    fn budgets(&self) -> Budgets {
+        let movable = self.watch.movable_primary().filter(|_| !self.wanted.paused);
+        Budgets {
+            evictions: evictions(&self.state),
+            primary: movable,
+            members: self.state.committed.replicas.unwrap_or(0),
         }
     }
 
@@ -347,7 +365,8 @@ async fn look(
     let made = object.metadata.creation_timestamp.as_ref();
     let timeout = context.times.request;
     let at = context.clock.now();
-    let objects = observe::objects(&context.client, &subject.identity, made, timeout).await?;
+    let (client, nodes) = (&context.client, &context.nodes);
+    let objects = observe::objects(client, &subject.identity, made, nodes, timeout).await?;
     let asked = grids.asked(state);
     let mut seen = observe::group(&objects, state, access, &asked, at).await;
     if object.metadata.deletion_timestamp.is_none() {

@@ -2,8 +2,9 @@
 //!
 //! Who is the primary is what the members say, never which pod came first. A replica is set up
 //! when the group is at rest; it is promoted when the primary was not seen for the grace that the
-//! spec gives, and before the primary is taken away on purpose.
+//! spec gives, and before the primary is taken away on purpose, by us or with its node.
 
+mod ahead;
 mod roles;
 mod settle;
 mod tables;
@@ -17,6 +18,7 @@ use xsld_journal::event::{
 };
 use xsld_journal::state::{Member, Operation};
 
+pub use self::ahead::movable_primary;
 pub(crate) use self::roles::unseen_primary;
 pub(super) use self::settle::standing;
 use super::views::{self, Listing};
@@ -165,6 +167,9 @@ fn begin(inputs: Inputs<'_>) -> Decision {
     if let Some(waiting) = away(inputs) {
         return waiting;
     }
+    if let Some(decision) = ahead::begin(inputs) {
+        return decision;
+    }
     let Some(ordinal) = wanted_replica(inputs) else { return Decision::Rest };
     let name = views::name_of(state, ordinal);
     let primary = views::marked_primary(seen, state);
@@ -276,6 +281,9 @@ fn carry_on_switch(inputs: Inputs<'_>, operation: &Operation) -> Decision {
             return ended(operation, End::Succeeded, "the group has its new primary");
         }
         Some(primary) => {
+            if let Some(decision) = ahead::carry_on(inputs, operation, (primary, *ordinal)) {
+                return decision;
+            }
             let by = format!("the present primary {}", views::name_of(state, primary));
             return superseded(operation, &by);
         }

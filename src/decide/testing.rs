@@ -244,6 +244,7 @@ impl World {
                 ready: true,
                 deleting: false,
                 node: None,
+                node_leaving: None,
                 revision: Some("r-d1".into()),
                 template: Some("d1".into()),
                 waiting: None,

@@ -39,6 +39,8 @@ pub struct Watch {
     roll_since: Moment,
     /// Looks in a row in which a member at rest did not answer.
     missed: u32,
+    /// The primary whose role could be moved, as it was when no answer was missing.
+    movable: Option<Ordinal>,
     /// The record by which a person last let the operation go on.
     retried: u64,
     /// The attempt that this very process sent last.
@@ -149,6 +151,19 @@ impl Watch {
     /// Takes note of whether a member at rest did not answer in the last look.
     pub fn note_missed(&mut self, missed: bool) {
         self.missed = if missed { self.missed.saturating_add(1) } else { 0 };
+    }
+
+    /// Takes note of the primary whose role can be moved. A look or two that a member missed are no
+    /// news of that either.
+    pub fn note_movable(&mut self, primary: Option<Ordinal>) {
+        if primary.is_some() || !self.is_hiccup() {
+            self.movable = primary;
+        }
+    }
+
+    /// The primary whose role can be moved.
+    pub fn movable_primary(&self) -> Option<Ordinal> {
+        self.movable
     }
 
     /// Whether a member at rest has just missed a look or two, and not yet [`MISSES_MAX`] in a row.
@@ -277,6 +292,21 @@ mod tests {
             })
             .collect();
         assert_eq!(held, [true, true, false, false]);
+    }
+
+    #[test]
+    fn a_primary_stays_movable_through_a_hiccup_and_not_through_a_silence() {
+        let mut watch = Watch::default();
+        watch.note_movable(Some(1));
+        for missed in 1..=MISSES_MAX {
+            watch.note_missed(true);
+            watch.note_movable(None);
+            assert_eq!(watch.movable_primary().is_some(), missed < MISSES_MAX);
+        }
+        watch.note_missed(false);
+        watch.note_movable(Some(1));
+        watch.note_movable(None);
+        assert_eq!(watch.movable_primary(), None, "nobody was silent");
     }
 
     #[test]

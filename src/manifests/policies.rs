@@ -1,14 +1,17 @@
 //! Who may evict members and who may reach them.
 
-use super::{Identity, PORT_ADMIN, PORT_CONSOLE, PORT_DATA};
+use super::{Identity, PORT_ADMIN, PORT_CONSOLE, PORT_DATA, pod_name};
 use k8s_openapi::api::networking::v1::{
     NetworkPolicy, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort,
     NetworkPolicySpec,
 };
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use xsld_journal::event::OperationKind;
+use xsld_journal::event::{OperationKind, Ordinal};
+
+/// The label by which a StatefulSet's controller names each pod.
+const POD_NAME_LABEL: &str = "statefulset.kubernetes.io/pod-name";
 
 /// How many members may be evicted at a time, such as by the drain of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,23 +43,76 @@ impl Evictions {
     }
 }
 
-/// Allows one member to be evicted at a time, and none while an operation touches membership. A
-/// member that is not ready counts: the cached data lives in the others' memory.
+/// Which members may be evicted, and how many at a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Budgets {
+    /// How many.
+    pub evictions: Evictions,
+    /// The primary whose eviction waits until another member has its role; none where none could
+    /// take it.
+    pub primary: Option<Ordinal>,
+    /// Members that there are.
+    pub members: u32,
+}
+
+/// The budget of the members, and that of a primary whose eviction waits. Kubernetes refuses to evict
+/// a pod that has more than one, so no member is in both; where the primary is as any other member,
+/// nobody is in its budget.
+///
+/// Of the members one may be evicted at a time, and none while an operation touches membership. One
+/// that is not ready counts: the cached data lives in the others' memory.
 #[must_use]
-pub fn pod_disruption_budget(identity: &Identity, evictions: Evictions) -> PodDisruptionBudget {
-    let allowed = match evictions {
-        Evictions::One => 1,
-        Evictions::None => 0,
+pub fn pod_disruption_budgets(
+    identity: &Identity,
+    budgets: &Budgets,
+) -> (PodDisruptionBudget, PodDisruptionBudget) {
+    let Budgets { evictions, primary, members } = *budgets;
+    let pods = |operator: &str, primary: Option<Ordinal>| LabelSelector {
+        match_expressions: Some(vec![LabelSelectorRequirement {
+            key: POD_NAME_LABEL.to_owned(),
+            operator: operator.to_owned(),
+            values: primary.map(|primary| vec![pod_name(&identity.name, primary)]),
+        }]),
+        ..identity.selector()
     };
-    PodDisruptionBudget {
-        metadata: identity.metadata(&identity.name),
-        spec: Some(PodDisruptionBudgetSpec {
-            max_unavailable: Some(IntOrString::Int(allowed)),
-            selector: Some(identity.selector()),
-            ..PodDisruptionBudgetSpec::default()
+    let mut of_members = PodDisruptionBudgetSpec {
+        selector: Some(match primary {
+            Some(_) => pods("NotIn", primary),
+            None => identity.selector(),
         }),
-        status: None,
+        ..PodDisruptionBudgetSpec::default()
+    };
+    match (evictions, primary) {
+        (Evictions::None, _) => of_members.max_unavailable = Some(IntOrString::Int(0)),
+        (Evictions::One, None) => of_members.max_unavailable = Some(IntOrString::Int(1)),
+        // "At most so many" is counted from the size of the StatefulSet, which has the primary too.
+        (Evictions::One, Some(_)) => {
+            let stay = i32::try_from(members.saturating_sub(2)).unwrap_or(i32::MAX);
+            of_members.min_available = Some(IntOrString::Int(stay));
+        }
     }
+    let of_primary = PodDisruptionBudgetSpec {
+        max_unavailable: Some(IntOrString::Int(0)),
+        selector: Some(match primary {
+            Some(_) => pods("In", primary),
+            // Every pod of a StatefulSet has its name.
+            None => pods("DoesNotExist", None),
+        }),
+        ..PodDisruptionBudgetSpec::default()
+    };
+    let budget = |name: String, spec| PodDisruptionBudget {
+        metadata: identity.metadata(name),
+        spec: Some(spec),
+        status: None,
+    };
+    let primary_name = primary_budget_name(identity);
+    (budget(identity.name.clone(), of_members), budget(primary_name, of_primary))
+}
+
+/// The name of the primary's own budget. No cache has a dot in its name, nor then any other object
+/// that is named after one.
+fn primary_budget_name(identity: &Identity) -> String {
+    format!("{}.primary", identity.name)
 }
 
 /// Closes the members' other ports to everyone but themselves.
@@ -118,23 +174,71 @@ fn port(number: i32) -> NetworkPolicyPort {
 mod tests {
     use super::*;
 
-    fn budget(operation: Option<OperationKind>) -> Option<IntOrString> {
-        let identity =
-            Identity { name: "c".into(), namespace: "ns".into(), uid: "4f6f7ae4".into() };
-        let budget = pod_disruption_budget(&identity, Evictions::during(operation));
-        budget.spec.unwrap().max_unavailable
+    fn identity() -> Identity {
+        Identity { name: "c".into(), namespace: "ns".into(), uid: "4f6f7ae4".into() }
+    }
+
+    fn specs(
+        evictions: Evictions,
+        primary: Option<Ordinal>,
+        members: u32,
+    ) -> (PodDisruptionBudgetSpec, PodDisruptionBudgetSpec) {
+        let budgets = Budgets { evictions, primary, members };
+        let (others, of_primary) = pod_disruption_budgets(&identity(), &budgets);
+        (others.spec.unwrap(), of_primary.spec.unwrap())
+    }
+
+    /// What the pods' names have to be.
+    fn pods(spec: &PodDisruptionBudgetSpec) -> (String, Option<Vec<String>>) {
+        let selector = spec.selector.clone().unwrap();
+        assert_eq!(selector.match_labels, identity().selector().match_labels);
+        let mut terms = selector.match_expressions.unwrap();
+        assert_eq!(terms.len(), 1);
+        let term = terms.remove(0);
+        assert_eq!(term.key, "statefulset.kubernetes.io/pod-name");
+        (term.operator, term.values)
     }
 
     #[test]
     fn nobody_is_evicted_while_an_operation_touches_membership() {
         use OperationKind as Kind;
+        let allowed = |operation| {
+            let evictions = Evictions::during(operation);
+            let (all, of_primary) = specs(evictions, None, 3);
+            assert_eq!(pods(&of_primary), ("DoesNotExist".to_owned(), None));
+            assert_eq!(all.selector, Some(identity().selector()));
+            all.max_unavailable
+        };
         for kind in [None, Some(Kind::GridUpdate), Some(Kind::StorageGrowth)] {
-            assert_eq!(budget(kind), Some(IntOrString::Int(1)), "{kind:?}");
+            assert_eq!(allowed(kind), Some(IntOrString::Int(1)), "{kind:?}");
         }
         for kind in [Kind::Bootstrap, Kind::ScaleUp, Kind::ScaleDown, Kind::Repair] {
             assert!(kind.touches_membership());
-            assert_eq!(budget(Some(kind)), Some(IntOrString::Int(0)), "{kind:?}");
+            assert_eq!(allowed(Some(kind)), Some(IntOrString::Int(0)), "{kind:?}");
         }
-        assert_eq!(budget(Some(Kind::PrimarySwitch)), Some(IntOrString::Int(0)));
+        assert_eq!(allowed(Some(Kind::PrimarySwitch)), Some(IntOrString::Int(0)));
+    }
+
+    #[test]
+    fn every_pod_has_one_budget_and_the_primarys_allows_no_eviction() {
+        let (others, of_primary) = specs(Evictions::One, Some(1), 4);
+        assert_eq!(of_primary.max_unavailable, Some(IntOrString::Int(0)));
+        let name = Some(vec!["c-1".to_owned()]);
+        assert_eq!(pods(&others), ("NotIn".to_owned(), name.clone()));
+        assert_eq!(pods(&of_primary), ("In".to_owned(), name));
+    }
+
+    #[test]
+    fn one_of_the_others_may_be_evicted_beside_a_primary_that_may_not() {
+        for (members, stay) in [(2, 0), (3, 1), (5, 3)] {
+            let (others, _) = specs(Evictions::One, Some(0), members);
+            assert_eq!(others.min_available, Some(IntOrString::Int(stay)), "{members}");
+            assert_eq!(others.max_unavailable, None);
+        }
+        let (others, _) = specs(Evictions::None, Some(0), 3);
+        assert_eq!(
+            (others.min_available, others.max_unavailable),
+            (None, Some(IntOrString::Int(0)))
+        );
     }
 }

@@ -97,9 +97,16 @@ fn the_pod_template_with_every_setting() {
     insta::assert_yaml_snapshot!(document(&pod_template(&full(), &identity())));
 }
 
+fn budgets() -> Vec<Value> {
+    let budgets = Budgets { evictions: Evictions::One, primary: Some(0), members: 3 };
+    let (others, of_primary) = pod_disruption_budgets(&identity(), &budgets);
+    vec![document(&others), document(&of_primary)]
+}
+
 #[test]
 fn the_supporting_objects() {
-    let mut objects = supporting(&valid(|_| ()), &identity(), Some("xsld-system"), Evictions::One);
+    let mut objects = supporting(&valid(|_| ()), &identity(), Some("xsld-system"));
+    objects.extend(budgets());
     // The script has tests of its own.
     for object in &mut objects {
         if let Some(script) = object.pointer_mut("/data/entrypoint.sh") {
@@ -208,8 +215,9 @@ fn no_secret_is_in_any_other_object() {
     let cache = valid(|_| ());
     let template = committed_template(&cache);
     let committed = Committed { replicas: 1, template: &template };
-    let mut objects = supporting(&cache, &identity(), None, Evictions::One);
+    let mut objects = supporting(&cache, &identity(), None);
     objects.push(stateful_set(&cache, &identity(), committed, None));
+    objects.extend(budgets());
     for object in objects {
         let text = object.to_string();
         assert!(!text.contains("Password123!") && !text.contains("Secretkey123!"), "{text}");
@@ -243,7 +251,8 @@ fn every_object_but_the_claims_goes_with_the_cache() {
     let cache = valid(|_| ());
     let template = committed_template(&cache);
     let committed = Committed { replicas: 1, template: &template };
-    let mut objects = supporting(&cache, &identity(), None, Evictions::One);
+    let mut objects = supporting(&cache, &identity(), None);
+    objects.extend(budgets());
     objects.push(credentials_secret(&cache, &identity()).unwrap().expose_document());
     let set = stateful_set(&cache, &identity(), committed, None);
     assert!(set.pointer("/spec/volumeClaimTemplates/0/metadata/ownerReferences").is_none());

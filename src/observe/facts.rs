@@ -37,7 +37,8 @@ fn claim_size(set: &StatefulSet) -> Option<String> {
 }
 
 /// A pod's facts. Its first container is the member: a side car that somebody injects comes after.
-pub fn pod(pod: &Pod) -> PodFacts {
+/// `is_leaving` tells of a node whether it is about to be emptied, as far as that is known.
+pub fn pod(pod: &Pod, is_leaving: impl FnOnce(&str) -> Option<bool>) -> PodFacts {
     let metadata = &pod.metadata;
     let status = pod.status.as_ref();
     let container = pod.spec.as_ref().and_then(|spec| spec.containers.first());
@@ -52,6 +53,7 @@ pub fn pod(pod: &Pod) -> PodFacts {
             .and_then(|status| status.conditions.as_ref())
             .and_then(|all| all.iter().find(|condition| condition.type_ == kind))
     };
+    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
     PodFacts {
         name: metadata.name.clone().unwrap_or_default(),
         incarnation: Incarnation {
@@ -64,7 +66,8 @@ pub fn pod(pod: &Pod) -> PodFacts {
         running: running && !has_ended,
         ready: condition("Ready").is_some_and(|ready| ready.status == "True"),
         deleting: metadata.deletion_timestamp.is_some(),
-        node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
+        node_leaving: node.as_deref().and_then(is_leaving),
+        node,
         revision: metadata
             .labels
             .as_ref()
@@ -127,7 +130,7 @@ mod tests {
             }]}
         }))
         .unwrap();
-        let facts = pod(&object);
+        let facts = pod(&object, |_| None);
         assert!(!facts.running);
         assert_eq!(facts.address, None);
         assert_eq!(facts.incarnation.restarts, 2);

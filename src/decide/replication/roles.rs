@@ -46,7 +46,7 @@ pub(super) fn is_online(seen: &Observation, state: &CacheState, ordinal: Ordinal
 }
 
 /// The first member that can hold a replica: a catalog server other than the primary that is
-/// Online, whose pod stays and whose own view is the group's.
+/// Online, whose pod stays and whose own view is the group's. Better one whose node stays too.
 pub(super) fn candidate(
     seen: &Observation,
     state: &CacheState,
@@ -61,7 +61,10 @@ pub(super) fn candidate(
             && is_online(seen, state, *ordinal)
     };
     let catalogs = state.members.iter().filter(|(_, member)| member.catalog);
-    catalogs.map(|(ordinal, _)| *ordinal).find(fits)
+    let fitting: Vec<Ordinal> = catalogs.map(|(ordinal, _)| *ordinal).filter(fits).collect();
+    let is_leaving =
+        |ordinal: &Ordinal| seen.pods.get(ordinal).and_then(|pod| pod.node_leaving) == Some(true);
+    fitting.iter().find(|ordinal| !is_leaving(ordinal)).or_else(|| fitting.first()).copied()
 }
 
 /// The primary, when no member sees it: every established member that answers tells a copy from

@@ -1,5 +1,7 @@
 //! What is promised about the replica and the primary, told on a small world.
 
+mod ahead;
+
 use std::time::Duration;
 
 use xsld_journal::event::{End, Event, Goal, OperationKind, Ordinal, Step};

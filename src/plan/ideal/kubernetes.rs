@@ -163,6 +163,7 @@ impl Ideal<'_> {
             ready: true,
             deleting: false,
             node: None,
+            node_leaving: None,
             revision: set.update_revision,
             template: set.template_digest,
             waiting: None,

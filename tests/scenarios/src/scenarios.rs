@@ -6,6 +6,7 @@ mod budget;
 mod claims;
 mod credentials;
 mod decisions;
+mod drains;
 mod endpoint;
 mod failures;
 mod faults;
@@ -38,6 +39,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(repairs::scenarios());
     all.extend(roll::scenarios());
     all.extend(availability::scenarios());
+    all.extend(drains::scenarios());
     all.extend(replication::scenarios());
     all.extend(failures::scenarios());
     all.extend(faults::scenarios());

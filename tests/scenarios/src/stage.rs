@@ -27,6 +27,15 @@ const RESERVED_NODES: usize = 2;
 /// The taint of the reserved Nodes.
 pub const RESERVED: &str = "xsld.test/reserved";
 
+/// Nodes for each scenario that drains some: whoever else ran there would be evicted.
+const DRAINED_NODES: usize = 3;
+
+/// Scenarios that drain Nodes.
+const DRAINS: usize = 2;
+
+/// The taint of the Nodes that are drained.
+pub const DRAINED: &str = "xsld.test/drained";
+
 /// How many runs may go on at the same time in one target folder.
 const RUNS: usize = 4;
 
@@ -132,7 +141,7 @@ async fn world(
         let mine = base.join("bin").join("xsld-operator");
         let mut options = WorldOptions::new(base.join("world"));
         options.time_scale = TIME_SCALE;
-        options.nodes = NODES + RESERVED_NODES;
+        options.nodes = NODES + RESERVED_NODES + DRAINS * DRAINED_NODES;
         options.operator = Some(mine.clone());
         options.progress = progress.clone();
         match World::start(options).await {
@@ -152,8 +161,9 @@ async fn world(
 
 async fn reserve_nodes(world: &World) -> Result {
     let api: Api<Node> = Api::all(world.client());
-    for node in reserved_nodes() {
-        let taint = json!({"key": RESERVED, "effect": "NoSchedule"});
+    let drained = (0..DRAINS).flat_map(drained_nodes).map(|node| (node, DRAINED));
+    for (node, key) in reserved_nodes().into_iter().map(|node| (node, RESERVED)).chain(drained) {
+        let taint = json!({"key": key, "effect": "NoSchedule"});
         let patch = Patch::Merge(json!({"spec": {"taints": [taint]}}));
         api.patch(&node, &PatchParams::default(), &patch).await?;
     }
@@ -163,6 +173,12 @@ async fn reserve_nodes(world: &World) -> Result {
 /// Names of the reserved Nodes.
 pub fn reserved_nodes() -> Vec<String> {
     (NODES + 1..=NODES + RESERVED_NODES).map(|number| format!("node-{number}")).collect()
+}
+
+/// Names of the Nodes that one of the [`DRAINS`] scenarios has for itself.
+pub fn drained_nodes(drain: usize) -> Vec<String> {
+    let first = NODES + RESERVED_NODES + drain * DRAINED_NODES + 1;
+    (first..first + DRAINED_NODES).map(|number| format!("node-{number}")).collect()
 }
 
 /// The first program of this name on the path.

@@ -12,10 +12,11 @@ pub(crate) const DEFINITIONS: &str = "deploy/helm/xsld-operator/files/crds";
 /// The schema of a cache's values.
 pub(crate) const SCHEMA: &str = "deploy/helm/xsld-cache/values.schema.json";
 /// Files that the operator's chart has copies of, and the copies.
-pub(crate) const COPIES: [(&str, &str); 7] = [
+pub(crate) const COPIES: [(&str, &str); 8] = [
     ("deploy/manifests/operator/role.yaml", "deploy/helm/xsld-operator/files/rbac/operator.yaml"),
     ("deploy/manifests/role.yaml", "deploy/helm/xsld-operator/files/rbac/caches.yaml"),
     ("deploy/manifests/operator/callers.yaml", "deploy/helm/xsld-operator/files/rbac/callers.yaml"),
+    ("deploy/manifests/operator/nodes.yaml", "deploy/helm/xsld-operator/files/rbac/nodes.yaml"),
     (
         "deploy/manifests/people/journal-reader.yaml",
         "deploy/helm/xsld-operator/files/rbac/journal-reader.yaml",

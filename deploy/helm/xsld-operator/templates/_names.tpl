@@ -31,11 +31,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- end -}}
 
-{{- /* The one role of a release for one namespace that is of the whole cluster, so its name tells releases
-       apart. That of the plain manifests in their own namespace. */ -}}
-{{- define "xsld-operator.callers" -}}
-{{- $home := "xsld-operator" -}}
-xsld-operator-callers{{ if ne .Release.Namespace $home }}-{{ .Release.Namespace }}{{ end }}
+{{- /* A role that is of the whole cluster also in a release for one namespace, so its name tells releases
+       apart. That of the plain manifests in their own namespace. Takes root and name. */ -}}
+{{- define "xsld-operator.ofRelease" -}}
+{{- $namespace := .root.Release.Namespace -}}
+{{ .name }}{{ if ne $namespace "xsld-operator" }}-{{ $namespace }}{{ end }}
 {{- end -}}
 
 {{- /* A role, its rules taken from a file of the plain manifests. Takes root, kind (Role or ClusterRole),

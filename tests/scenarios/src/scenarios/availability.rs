@@ -37,9 +37,15 @@ async fn answers_throughout(c: &Context) -> Result {
     c.ready("c", SIZE, 4 * MINUTE).await?;
     let replicating = ("ReplicationReady", "True", "Replicating");
     c.wait_condition(Kind::Cache, "c", replicating, 2 * MINUTE).await?;
+    asked_during(c, roll(c)).await
+}
+
+/// Asks the group's members during a story in which the primary's role is moved once. Nobody answers
+/// for no longer than that takes.
+pub(super) async fn asked_during(c: &Context, story: impl Future<Output = Result>) -> Result {
     let mut gap = Gap { answered: Instant::now(), longest: Duration::ZERO, asked: 0 };
     tokio::select! {
-        rolled = roll(c) => rolled?,
+        told = story => told?,
         () = ask(c, &mut gap) => bail!("the client ended"),
     }
     let calls = c.calls()?;

@@ -16,7 +16,7 @@ use crate::context::{Context, Kind, Seen};
 use crate::{Result, Scenario};
 
 /// How long an eviction is asked for.
-const PATIENCE: Duration = Duration::from_millis(700);
+pub(super) const PATIENCE: Duration = Duration::from_millis(700);
 
 pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
@@ -37,7 +37,8 @@ pub(super) fn scenarios() -> Vec<Scenario> {
 async fn allows(c: &Context, evictions: u32) -> Result {
     let what = format!("{evictions} evictions allowed");
     c.wait_for(Kind::Budget, "c", &what, MINUTE, |budget| {
-        budget["spec"]["maxUnavailable"] == evictions
+        budget["status"]["observedGeneration"] == budget["metadata"]["generation"]
+            && budget["status"]["disruptionsAllowed"] == evictions
     })
     .await
     .map(drop)

@@ -20,7 +20,7 @@ const CHANGE: Duration = Duration::from_secs(120);
 const SHORT: u32 = 2;
 
 /// Longer than any scenario lasts.
-const LONG: u32 = 3600;
+pub(super) const LONG: u32 = 3600;
 
 pub(super) fn scenarios() -> Vec<Scenario> {
     use Moment::{Over, Running, Unanswered, Unsent};
@@ -84,7 +84,7 @@ async fn replaced_by(c: &Context, member: &str) -> Result {
 }
 
 /// Waits until every member's own view has this primary and this replica, and the status too.
-async fn roles(c: &Context, size: u32, primary: &str, replica: &str) -> Result {
+pub(super) async fn roles(c: &Context, size: u32, primary: &str, replica: &str) -> Result {
     c.wait(&format!("{primary} as primary with the replica {replica}"), CHANGE, async || {
         for ordinal in 0..size {
             let group = match c.ask(&format!("c-{ordinal}"), "/cacheMemberGroup").await {

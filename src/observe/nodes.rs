@@ -1,0 +1,207 @@
+//! Which nodes are about to be emptied: by a drain, an autoscaler, or because they end.
+//!
+//! One watch for all caches. Without the right to read nodes, and as long as they cannot be read,
+//! nothing is known of any node: that is no answer, and nothing is decided by it.
+
+use std::collections::BTreeMap;
+use std::sync::{PoisonError, RwLock};
+
+use futures::StreamExt;
+use futures::channel::mpsc::{Receiver, Sender, channel};
+use k8s_openapi::api::core::v1::Node;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event};
+use kube::{Api, Client};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::telemetry::chain;
+
+/// Taints by which a node is emptied without being made unschedulable: of the cluster autoscaler, of
+/// Karpenter (before and since its version 1), of AWS' node termination handler, and of GKE before a
+/// node's end.
+const TAINTS: [&str; 5] = [
+    "ToBeDeletedByClusterAutoscaler",
+    "karpenter.sh/disruption",
+    "karpenter.sh/disrupted",
+    "aws-node-termination-handler/spot-itn",
+    "cloud.google.com/impending-node-termination",
+];
+
+/// What is known of the nodes.
+#[derive(Debug, Default)]
+pub struct Nodes {
+    sight: RwLock<Sight>,
+}
+
+#[derive(Debug, Default)]
+struct Sight {
+    /// Whether each is about to be emptied; none before all were listed.
+    known: Option<BTreeMap<String, bool>>,
+    /// Nothing was read since the last failure.
+    blind: bool,
+    /// A list that has not come to its end.
+    listing: BTreeMap<String, bool>,
+}
+
+impl Nodes {
+    /// Whether a node is about to be emptied; none when nothing is known of it.
+    pub fn is_leaving(&self, node: &str) -> Option<bool> {
+        let sight = self.sight.read().unwrap_or_else(PoisonError::into_inner);
+        sight.known.as_ref().filter(|_| !sight.blind)?.get(node).copied()
+    }
+
+    /// Takes what the watch tells; whether anything is known now that was not before.
+    fn take(&self, told: Result<Event<Node>, watcher::Error>) -> bool {
+        let mut sight = self.sight.write().unwrap_or_else(PoisonError::into_inner);
+        let was_blind = std::mem::replace(&mut sight.blind, told.is_err());
+        let sees_again = was_blind && told.is_ok() && sight.known.is_some();
+        match told {
+            Ok(Event::Init) => sight.listing.clear(),
+            Ok(Event::InitApply(node)) => {
+                sight.listing.insert(name(&node), is_leaving(&node));
+            }
+            Ok(Event::InitDone) => {
+                let listed = std::mem::take(&mut sight.listing);
+                return sight.known.replace(listed.clone()) != Some(listed) || sees_again;
+            }
+            Ok(Event::Apply(node)) => {
+                let leaving = is_leaving(&node);
+                let Some(known) = &mut sight.known else { return false };
+                return known.insert(name(&node), leaving) != Some(leaving) || sees_again;
+            }
+            Ok(Event::Delete(node)) => {
+                if let Some(known) = &mut sight.known {
+                    known.remove(&name(&node));
+                }
+            }
+            Err(error) => {
+                let was_known = sight.known.is_some() && !was_blind;
+                tell(&error, was_known);
+                return was_known;
+            }
+        }
+        sees_again
+    }
+
+    /// Follows the nodes until the token is cancelled. `changed` is told when any of them begins or
+    /// ceases to be about to be emptied.
+    pub(crate) async fn follow(
+        &self,
+        client: Client,
+        config: watcher::Config,
+        mut changed: Sender<()>,
+        stop: CancellationToken,
+    ) {
+        let nodes: Api<Node> = Api::all(client);
+        let told = watcher::watcher(nodes, config).default_backoff();
+        let mut told = std::pin::pin!(told.take_until(stop.cancelled_owned()));
+        while let Some(event) = told.next().await {
+            if self.take(event) {
+                // A full channel holds such news already.
+                drop(changed.try_send(()));
+            }
+        }
+    }
+}
+
+/// A channel for the news that a node is about to be emptied.
+pub(crate) fn news() -> (Sender<()>, Receiver<()>) {
+    channel(1)
+}
+
+fn name(node: &Node) -> String {
+    node.metadata.name.clone().unwrap_or_default()
+}
+
+fn is_leaving(node: &Node) -> bool {
+    let Some(spec) = &node.spec else { return false };
+    let tainted = |key: &str| TAINTS.contains(&key);
+    spec.unschedulable == Some(true)
+        || spec.taints.iter().flatten().any(|taint| tainted(&taint.key))
+        || node.metadata.deletion_timestamp.is_some()
+}
+
+/// A right that is missing is somebody's will, and told once; it may be given later.
+fn tell(error: &watcher::Error, was_known: bool) {
+    let forbidden =
+        |error: &kube::Error| matches!(error, kube::Error::Api(status) if status.code == 403);
+    let is_refused = match error {
+        watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error) => {
+            forbidden(error)
+        }
+        _ => false,
+    };
+    static TOLD: std::sync::Once = std::sync::Once::new();
+    if is_refused {
+        TOLD.call_once(|| {
+            info!(
+                "nodes may not be read: the primary is not moved before its node is drained (it \
+                 takes the right to list and watch nodes)"
+            );
+        });
+    } else if was_known {
+        warn!(error = chain(error), "nodes cannot be read");
+    }
+    debug!(error = chain(error), "nodes cannot be read");
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn node(name: &str, spec: Value) -> Node {
+        serde_json::from_value(json!({"metadata": {"name": name}, "spec": spec})).unwrap()
+    }
+
+    fn listed(nodes: &Nodes, all: Vec<Node>) -> bool {
+        nodes.take(Ok(Event::Init));
+        for node in all {
+            nodes.take(Ok(Event::InitApply(node)));
+        }
+        nodes.take(Ok(Event::InitDone))
+    }
+
+    #[test]
+    fn a_node_is_leaving_when_it_is_cordoned_or_carries_a_taint_of_those_who_empty_nodes() {
+        let tainted = |key: &str| json!({"taints": [{"key": key, "effect": "NoSchedule"}]});
+        assert!(is_leaving(&node("a", json!({"unschedulable": true}))));
+        assert!(is_leaving(&node("a", tainted("karpenter.sh/disrupted"))));
+        assert!(!is_leaving(&node("a", tainted("node.kubernetes.io/not-ready"))));
+        assert!(!is_leaving(&node("a", json!({}))));
+    }
+
+    #[test]
+    fn nothing_is_known_before_all_were_listed_nor_after_the_watch_failed() {
+        let nodes = Nodes::default();
+        assert_eq!(nodes.is_leaving("a"), None);
+        nodes.take(Ok(Event::Init));
+        nodes.take(Ok(Event::InitApply(node("a", json!({})))));
+        assert_eq!(nodes.is_leaving("a"), None, "half a list");
+        nodes.take(Ok(Event::InitDone));
+        assert_eq!(nodes.is_leaving("a"), Some(false));
+        assert_eq!(nodes.is_leaving("b"), None);
+        let failed = watcher::Error::NoResourceVersion;
+        assert!(nodes.take(Err(failed)), "what was known is not known any more");
+        assert_eq!(nodes.is_leaving("a"), None);
+        assert!(!nodes.take(Err(watcher::Error::NoResourceVersion)));
+        assert!(nodes.take(Ok(Event::Apply(node("b", json!({}))))), "the watch goes on");
+        assert_eq!(nodes.is_leaving("a"), Some(false));
+    }
+
+    #[test]
+    fn only_what_changes_is_news() {
+        let nodes = Nodes::default();
+        let (calm, cordoned) = (json!({}), json!({"unschedulable": true}));
+        assert!(listed(&nodes, vec![node("a", calm.clone())]));
+        assert!(!listed(&nodes, vec![node("a", calm.clone())]));
+        assert!(!nodes.take(Ok(Event::Apply(node("a", calm.clone())))), "a heartbeat");
+        assert!(nodes.take(Ok(Event::Apply(node("a", cordoned)))));
+        assert_eq!(nodes.is_leaving("a"), Some(true));
+        assert!(nodes.take(Ok(Event::Apply(node("a", calm.clone())))));
+        nodes.take(Ok(Event::Delete(node("a", calm))));
+        assert_eq!(nodes.is_leaving("a"), None);
+    }
+}
