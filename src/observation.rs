@@ -64,6 +64,9 @@ pub struct PodFacts {
     pub running: bool,
     /// The Ready condition.
     pub ready: bool,
+    /// Since when it is not, by Kubernetes' clock, in microseconds since 1970; none when it is, or
+    /// when that is not told.
+    pub unready_since_us: Option<i64>,
     /// Whether it is being deleted.
     pub deleting: bool,
     /// Its node, once it is scheduled.

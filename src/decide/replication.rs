@@ -47,7 +47,7 @@ pub(super) fn lost_primary(inputs: Inputs<'_>) -> Option<Decision> {
     }
     let lost = roles::unseen_primary(seen, state)?;
     let successor = roles::successor(seen, state, lost)?;
-    if watch.primary_lost_for(lost) < grace(inputs) || seen.any_task_running() {
+    if !is_over_grace(inputs, lost) || seen.any_task_running() {
         return None;
     }
     let former = views::name_of(state, lost);
@@ -78,6 +78,18 @@ pub(super) fn lost_primary(inputs: Inputs<'_>) -> Option<Decision> {
         return Some(Decision::wait(Reason::SwitchingPrimary, message));
     }
     Some(Decision::Run { step, evidence: evidence(&views::told(seen)) })
+}
+
+/// Whether the primary was not seen for its grace. This process may not have been there to see it:
+/// then what counts is since when Kubernetes has shown the primary's pod as not ready, and that
+/// nobody has seen it for two observations.
+fn is_over_grace(inputs: Inputs<'_>, lost: Ordinal) -> bool {
+    let Inputs { seen, watch, times, now_us, .. } = inputs;
+    let watched = watch.primary_lost_for(lost);
+    let unready_since = seen.pods.get(&lost).and_then(|pod| pod.unready_since_us);
+    let unready_us = unready_since.map_or(0, |since| now_us.saturating_sub(since));
+    let unready = Duration::from_micros(u64::try_from(unready_us).unwrap_or(0));
+    watched >= grace(inputs) || (watched >= times.settle && unready >= grace(inputs))
 }
 
 /// How long the primary must not be seen; never shorter than two observations.

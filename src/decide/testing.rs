@@ -242,6 +242,7 @@ impl World {
                 address: Some(format!("10.0.0.{ordinal}")),
                 running: true,
                 ready: true,
+                unready_since_us: None,
                 deleting: false,
                 node: None,
                 node_leaving: None,

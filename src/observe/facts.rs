@@ -65,6 +65,10 @@ pub fn pod(pod: &Pod, is_leaving: impl FnOnce(&str) -> Option<bool>) -> PodFacts
         address: status.and_then(|status| status.pod_ip.clone()).filter(|_| !has_ended),
         running: running && !has_ended,
         ready: condition("Ready").is_some_and(|ready| ready.status == "True"),
+        unready_since_us: condition("Ready")
+            .filter(|ready| ready.status != "True")
+            .and_then(|ready| ready.last_transition_time.as_ref())
+            .map(|since| since.0.as_microsecond()),
         deleting: metadata.deletion_timestamp.is_some(),
         node_leaving: node.as_deref().and_then(is_leaving),
         node,

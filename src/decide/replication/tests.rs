@@ -439,3 +439,28 @@ fn a_replica_that_was_disjoined_is_set_up_elsewhere() {
     assert_eq!(kind(&world.settled()), replica_on(1));
     assert_eq!(world.state.members[&1].claim_uid, claim_uid(1));
 }
+
+#[test]
+fn the_grace_counts_from_when_the_primarys_pod_was_not_ready_also_for_an_operator_that_just_began()
+{
+    let unready_for = |span: Duration| {
+        let mut world = group(3, 0, Some(1));
+        lose(&mut world, 0);
+        world.pod_with(0, 1);
+        let pod = world.seen.pods.get_mut(&0).unwrap();
+        (pod.running, pod.ready) = (false, false);
+        world.time_us = 7_000_000_000;
+        pod.unready_since_us = Some(world.time_us - i64::try_from(span.as_micros()).unwrap());
+        world
+    };
+    let almost = GRACE - Duration::from_secs(1);
+    assert_eq!(reason(&unready_for(almost).settled()), Some(Reason::MemberUnreachable));
+    let mut world = unready_for(GRACE);
+    assert_eq!(reason(&world.decide()), Some(Reason::MemberUnreachable), "seen once");
+    let decision = world.settled();
+    let goal = Goal::Primary { ordinal: 1, name: "c-1".into() };
+    assert_eq!(kind(&decision), Some((OperationKind::PrimarySwitch, goal)));
+    let mut world = unready_for(Duration::ZERO);
+    world.seen.pods.get_mut(&0).unwrap().unready_since_us = Some(i64::MAX);
+    assert_eq!(reason(&world.settled()), Some(Reason::MemberUnreachable), "a clock that is ahead");
+}

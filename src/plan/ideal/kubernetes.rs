@@ -161,6 +161,7 @@ impl Ideal<'_> {
             address: Some(self.planned()),
             running: true,
             ready: true,
+            unready_since_us: None,
             deleting: false,
             node: None,
             node_leaving: None,
