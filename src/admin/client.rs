@@ -16,6 +16,8 @@ use tempfile::NamedTempFile;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use xsld_journal::audit::{Header, read_header};
+use xsld_journal::chain::from_hex;
+use xsld_journal::check::Anchor;
 use xsld_journal::cli::{Cli, Command, Format, Options, Resolve};
 
 use super::journal::{Decision, Problem, Recorded};
@@ -115,6 +117,17 @@ pub enum Error {
     /// What is followed is not there any more.
     #[error("the operator has begun another journal: follow that one with a new command")]
     Replaced,
+    /// The operator's journal is not the one that is anchored.
+    #[error(
+        "the API server's anchor is of journal {anchored}, the operator's journal is {served}: try \
+         again, for it may just have begun another one"
+    )]
+    OtherJournal {
+        /// By the anchor.
+        anchored: Uuid,
+        /// By the operator.
+        served: Uuid,
+    },
     /// Something here could not be written.
     #[error("cannot write: {0}")]
     Write(#[from] io::Error),
@@ -139,6 +152,7 @@ impl Error {
             | Self::Directory(_)
             | Self::Proposal(_)
             | Self::Replaced
+            | Self::OtherJournal { .. }
             | Self::Write(_) => false,
         }
     }
@@ -149,7 +163,7 @@ enum Asked {
     /// Nothing.
     Done,
     /// The command reads this.
-    Read(NamedTempFile),
+    Read(NamedTempFile, Box<Cli>),
     /// The command reads this while what is new is appended to it.
     Follow(NamedTempFile, Box<Operator>),
 }
@@ -164,7 +178,7 @@ pub fn main(endpoint: &Endpoint, cluster: &Cluster, cli: Cli) -> ExitCode {
     // The reader blocks and may start a pager: it stays out of the runtime.
     match asked {
         Ok((_, Asked::Done)) => ExitCode::SUCCESS,
-        Ok((_, Asked::Read(journal))) => read(&journal, false, cli),
+        Ok((_, Asked::Read(journal, cli))) => read(&journal, false, *cli),
         Ok((runtime, Asked::Follow(journal, operator))) => {
             let stop = CancellationToken::new();
             let (stopped, path) = (stop.clone(), journal.path().to_owned());
@@ -217,8 +231,30 @@ async fn ask(endpoint: &Endpoint, cluster: &Cluster, cli: &Cli) -> Result<Asked,
     let journal = operator.fetch().await?;
     match &cli.command {
         Command::Log(log) if log.follows() => Ok(Asked::Follow(journal, Box::new(operator))),
-        _ => Ok(Asked::Read(journal)),
+        _ => {
+            let cli = Box::new(anchored(&operator, &journal, cli.clone())?);
+            Ok(Asked::Read(journal, cli))
+        }
     }
+}
+
+/// The command; a check compares with what the API server keeps of the journal, which was read
+/// before the journal was, so that its record must be there.
+fn anchored(operator: &Operator, journal: &NamedTempFile, mut cli: Cli) -> Result<Cli, Error> {
+    let (Command::Check(check), Some(anchor)) = (&mut cli.command, &operator.reached.anchor) else {
+        return Ok(cli);
+    };
+    let served = read_header(journal.path()).map_err(io::Error::other)?.journal;
+    if served != anchor.journal_id {
+        return Err(Error::OtherJournal { anchored: anchor.journal_id, served });
+    }
+    let seq = anchor.seq;
+    if let Some(hash) = from_hex(&anchor.hash)
+        && check.compare_with(Anchor { seq, hash })
+    {
+        let _ = writeln!(io::stderr(), "comparing with the API server's anchor: record {seq}");
+    }
+    Ok(cli)
 }
 
 fn tell(recorded: &Recorded, format: Format) -> Result<(), Error> {

@@ -26,7 +26,7 @@ use tower::{Layer as _, Service as _, ServiceExt as _};
 
 use super::client::{Error, PATIENCE};
 use crate::args::{Cluster, Endpoint};
-use crate::recover::anchor::{ANCHOR_NAME, Served};
+use crate::recover::anchor::{ANCHOR_NAME, Anchor, Served};
 use crate::telemetry::chain;
 use crate::xsld::transport::{Fingerprint, Trust};
 
@@ -43,6 +43,9 @@ pub(super) struct Reached {
     pub(super) trust: Trust,
     /// Who asks.
     pub(super) token: SecretString,
+    /// What the API server keeps of the journal; none when it was not asked, or keeps nothing that
+    /// can be read.
+    pub(super) anchor: Option<Anchor>,
     /// The process that forwards the port; it ends with this.
     _forward: Option<Child>,
 }
@@ -53,7 +56,7 @@ pub(super) async fn reach(endpoint: &Endpoint, cluster: &Cluster) -> Result<Reac
     let trust = named_trust(endpoint)?;
     if let (Some(url), Some(trust), Some(file)) = (&given, &trust, &endpoint.token_file) {
         let (url, trust, token) = (url.clone(), trust.clone(), token_of(file)?);
-        return Ok(Reached { url, trust, token, _forward: None });
+        return Ok(Reached { url, trust, token, anchor: None, _forward: None });
     }
     let config = config(cluster).await?;
     let token = match &endpoint.token_file {
@@ -61,9 +64,10 @@ pub(super) async fn reach(endpoint: &Endpoint, cluster: &Cluster) -> Result<Reac
         None => own_token(&config).await?,
     };
     if let (Some(url), Some(trust)) = (&given, &trust) {
-        return Ok(Reached { url: url.clone(), trust: trust.clone(), token, _forward: None });
+        let (url, trust) = (url.clone(), trust.clone());
+        return Ok(Reached { url, trust, token, anchor: None, _forward: None });
     }
-    let (namespace, served) = served(config, cluster).await?;
+    let (namespace, served, anchor) = served(config, cluster).await?;
     let trust = match trust {
         Some(trust) => trust,
         None => Trust::Pinned(fingerprint(&served.fingerprint)?),
@@ -77,7 +81,7 @@ pub(super) async fn reach(endpoint: &Endpoint, cluster: &Cluster) -> Result<Reac
         }
         (None, _) => (address(&served.url)?, None),
     };
-    Ok(Reached { url, trust, token, _forward: forward })
+    Ok(Reached { url, trust, token, anchor, _forward: forward })
 }
 
 /// Reads `https://HOST:PORT`.
@@ -154,8 +158,12 @@ fn bearer(headers: &HeaderMap) -> Option<SecretString> {
     Some(SecretString::from(token.to_owned()))
 }
 
-/// What the anchor tells of where the journal is served, and the namespace that it was found in.
-async fn served(config: Config, cluster: &Cluster) -> Result<(String, Served), Error> {
+/// What the anchor tells of where the journal is served, the namespace that it was found in, and
+/// what it anchors.
+async fn served(
+    config: Config,
+    cluster: &Cluster,
+) -> Result<(String, Served, Option<Anchor>), Error> {
     let here = config.default_namespace.clone();
     let client = Client::try_from(config).map_err(|error| Error::Kubeconfig(chain(&error)))?;
     let namespaces = match &cluster.namespace {
@@ -170,7 +178,7 @@ async fn served(config: Config, cluster: &Cluster) -> Result<(String, Served), E
         let read = read.map_err(|_| failed("the API server did not answer in time".to_owned()))?;
         let Some(anchor) = read.map_err(|error| failed(chain(&error)))? else { continue };
         return match Served::on(&anchor) {
-            Some(served) => Ok((namespace.clone(), served)),
+            Some(served) => Ok((namespace.clone(), served, Anchor::on(&anchor).ok())),
             None => Err(Error::NotServed(namespace.clone())),
         };
     }

@@ -31,6 +31,16 @@ pub struct Anchor {
     pub hash: String,
 }
 
+impl Anchor {
+    /// What a ConfigMap anchors.
+    ///
+    /// # Errors
+    /// When it is not an anchor.
+    pub fn on(object: &ConfigMap) -> Result<Self, Error> {
+        parse(object)
+    }
+}
+
 /// Where the journal is served, as annotations on the anchor tell: whoever may read the anchor learns
 /// from the API server which certificate is the operator's, and need not trust the first one shown.
 #[derive(Clone, Debug, PartialEq, Eq)]

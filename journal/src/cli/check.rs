@@ -38,6 +38,13 @@ fn is_zero(seq: &u64) -> bool {
 }
 
 impl Check {
+    /// Compares with this anchor, if none was given on the command line; whether it does.
+    pub fn compare_with(&mut self, anchor: Anchor) -> bool {
+        let is_free = self.anchor.is_none();
+        self.anchor.get_or_insert(anchor);
+        is_free
+    }
+
     pub(super) fn run(&self, source: &Source, output: &mut Output<'_>) -> Result<(), Error> {
         // An export says itself what its last record is.
         let promised = source.promised();

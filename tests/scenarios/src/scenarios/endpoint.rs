@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Output, Stdio};
 
 use anyhow::{Context as _, bail, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use xsld_journal::event::Event;
 
@@ -210,6 +210,7 @@ async fn found(c: &Context) -> Result {
         c.start_operator().await?;
     }
     ensure!(fingerprints[0] != fingerprints[1], "a certificate was kept over a restart");
+    compared_with_the_anchor(c, &auditor).await?;
     c.terminate_operator().await?;
 
     // In a pod it is reached through kubectl; here a stand-in says so and forwards nothing, as the
@@ -246,4 +247,30 @@ async fn found(c: &Context) -> Result {
     fs::write(&kubectl, "#!/bin/sh\necho 'pods \"operator-0\" is forbidden' >&2\nexit 1\n")?;
     let failed = c.plugin(&auditor)?.arg("check").env("PATH", &path).output().await?;
     refused(&failed, "is forbidden")
+}
+
+/// A check compares with what the API server keeps, so that lost records at the end are found too.
+async fn compared_with_the_anchor(c: &Context, auditor: &Person) -> Result {
+    let check = async || -> Result<Output> {
+        Ok(c.plugin(auditor)?.args(["check", "-o", "json"]).output().await?)
+    };
+    c.wait("the journal to be served", MINUTE, async || {
+        let checked = check().await?;
+        Ok(Seen::when(checked.status.success(), || said(&checked)))
+    })
+    .await?;
+    let shown: Value = serde_json::from_slice(&check().await?.stdout)?;
+    ensure!(shown["anchored"] == true, "{shown}");
+    let anchor = c.get(Kind::ConfigMap, "xsld-operator-journal").await?;
+    let set = async |sequence: &Value| {
+        let change = json!({"data": {"sequence": sequence}});
+        c.patch(Kind::ConfigMap, "xsld-operator-journal", change).await.map(drop)
+    };
+    set(&json!("9999")).await?;
+    let lost = check().await?;
+    set(&anchor["data"]["sequence"]).await?;
+    ensure!(lost.status.code() == Some(3), "{}", said(&lost));
+    let told = String::from_utf8_lossy(&lost.stdout);
+    ensure!(told.contains("the anchor names record 9999"), "{told}");
+    Ok(())
 }
