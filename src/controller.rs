@@ -413,6 +413,14 @@ pub enum Scope {
 }
 
 impl Scope {
+    /// The one namespace; none for all.
+    pub fn namespace(&self) -> Option<&str> {
+        match self {
+            Self::Namespace(namespace) => Some(namespace),
+            Self::All => None,
+        }
+    }
+
     /// The objects of one kind in it.
     pub(crate) fn api<K>(&self, client: Client) -> Api<K>
     where

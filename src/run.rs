@@ -1,6 +1,6 @@
 //! `xsld-operator run`: puts the parts together, in the order that start-up demands.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +28,7 @@ use crate::retain;
 use crate::telemetry::chain;
 use crate::times::Times;
 use crate::xsld::https::{HttpsTransport, Timeouts};
+use crate::xsld::transport::Transport;
 
 /// Why the process ends with an error: one line, and the code to end with (see [`crate::exit`]).
 #[derive(Debug, thiserror::Error)]
@@ -81,15 +82,20 @@ pub async fn run(args: &Run) -> Result<(), Exit> {
         lease: (&holder, transitions),
         served: endpoint.as_ref().map(|endpoint| endpoint.served(args.pod_name.clone())),
     };
-    let waiting =
-        Waiting { health: &health, metrics: &metrics, leadership: &leadership, stop: &stop };
+    let shower = Shower { endpoint, metrics: metrics.clone(), dir: args.journal_dir.clone() };
+    let waiting = Waiting {
+        health: &health,
+        metrics: &metrics,
+        leadership: &leadership,
+        stop: &stop,
+        shower: &shower,
+    };
     let begun = judged(&start, &waiting, args, &*ids, (store, report)).await?;
     let Some((store, report, term)) = begun else {
         return give_back(kept, &passes_ended).await;
     };
     info!(epoch = term.epoch.0, holder, ?take_over, "a term of leadership has begun");
     let finding = term.finding.clone();
-    let timeouts = Timeouts { connect: times.connect, request: times.request };
     let context = Context::new(ContextParts {
         client,
         store: store.clone(),
@@ -98,7 +104,7 @@ pub async fn run(args: &Run) -> Result<(), Exit> {
         times,
         leadership,
         term,
-        transport: Arc::new(HttpsTransport::new(timeouts)),
+        transport: transport(&times),
         metrics,
         operator_namespace,
         instance: holder.chars().take(120).collect(),
@@ -106,13 +112,19 @@ pub async fn run(args: &Run) -> Result<(), Exit> {
         stop: stop.clone(),
     });
     health.set(Readiness::Leading);
-    let asked = endpoint.map(|endpoint| serve_journal(endpoint, &context, args, &scope));
+    let asked = shower.lead(&context, &scope);
     tell_findings(&context, finding, &report).await;
     lead(&context, &scope, args, kept, &passes_ended).await;
     tell_the_end(&context, &health);
     let _ = futures::join!(serving, OptionFuture::from(asked));
     // A lost lease may have been noticed only now.
     context.fatal().map_or(Ok(()), |fatal| Err(Exit::new(fatal.exit_code, fatal.reason)))
+}
+
+/// Carries requests to members.
+fn transport(times: &Times) -> Arc<dyn Transport> {
+    let timeouts = Timeouts { connect: times.connect, request: times.request };
+    Arc::new(HttpsTransport::new(timeouts))
 }
 
 /// Makes passes until it is told to stop or must not go on, and gives the lease back.
@@ -181,21 +193,66 @@ async fn endpoint(args: &Run) -> Result<Option<Endpoint>, Exit> {
     })
 }
 
-/// Serves the journal while this operator leads.
-fn serve_journal(
-    endpoint: Endpoint,
-    context: &Arc<Context>,
-    args: &Run,
-    scope: &Scope,
-) -> JoinHandle<()> {
-    info!(url = endpoint.url(), fingerprint = %endpoint.fingerprint(), "serving the journal");
-    let namespace = match scope {
-        Scope::Namespace(namespace) => Some(namespace.clone()),
-        Scope::All => None,
-    };
-    let dir = args.journal_dir.clone();
-    let journal = Journal { context: context.clone(), namespace, dir };
-    tokio::spawn(endpoint.serve(journal, context.stop.clone()))
+/// Serves the journal, where that is asked for.
+struct Shower {
+    endpoint: Option<Endpoint>,
+    metrics: Arc<Metrics>,
+    dir: PathBuf,
+}
+
+impl Shower {
+    /// Serves the journal of an operator that leads, until it stops.
+    fn lead(&self, context: &Arc<Context>, scope: &Scope) -> Option<JoinHandle<()>> {
+        let endpoint = self.told()?;
+        let journal = Journal {
+            client: context.client.clone(),
+            store: Arc::downgrade(&context.store),
+            clock: context.clock.clone(),
+            times: context.times,
+            metrics: self.metrics.clone(),
+            namespace: scope.namespace().map(str::to_owned),
+            dir: self.dir.clone(),
+            leading: Some(context.clone()),
+        };
+        Some(tokio::spawn(endpoint.serve(journal, context.stop.clone())))
+    }
+
+    /// Serves a forked journal, to be read.
+    fn show(&self, start: &Start<'_>, store: &Arc<dyn Store>) -> Option<Shown> {
+        let endpoint = self.told()?;
+        let journal = Journal {
+            client: start.client.clone(),
+            store: Arc::downgrade(store),
+            clock: start.clock.clone(),
+            times: *start.times,
+            metrics: self.metrics.clone(),
+            namespace: start.scope.namespace().map(str::to_owned),
+            dir: self.dir.clone(),
+            leading: None,
+        };
+        let over = CancellationToken::new();
+        let serving = tokio::spawn(endpoint.serve(journal, over.clone()));
+        Some(Shown { over, serving })
+    }
+
+    fn told(&self) -> Option<Endpoint> {
+        let endpoint = self.endpoint.clone()?;
+        info!(url = endpoint.url(), fingerprint = %endpoint.fingerprint(), "serving the journal");
+        Some(endpoint)
+    }
+}
+
+/// A forked journal that is served to be read, while a person has to decide.
+struct Shown {
+    over: CancellationToken,
+    serving: JoinHandle<()>,
+}
+
+impl Shown {
+    async fn end(self) {
+        self.over.cancel();
+        let _ = self.serving.await;
+    }
 }
 
 /// What was odd at start-up becomes an Event of the anchor's ConfigMap, where people look.
@@ -408,6 +465,7 @@ struct Waiting<'a> {
     metrics: &'a Metrics,
     leadership: &'a Leadership,
     stop: &'a CancellationToken,
+    shower: &'a Shower,
 }
 
 /// Begins the term; what may pass by itself is tried again while the lease is kept. With a forked
@@ -420,9 +478,13 @@ async fn begin_term(
 ) -> Result<Option<recover::Begun>, Exit> {
     let Start { clock, times, .. } = *start;
     let mut deadline = clock.now().plus(times.lease);
+    let mut shown = None;
     loop {
         let error = match recover::begin_term(start, store, loss).await {
             Ok(recover::Begun::Forked(why)) => {
+                if shown.is_none() {
+                    shown = waiting.shower.show(start, store);
+                }
                 if !read_only(start, waiting, &**store, &why).await? {
                     return Ok(None);
                 }
@@ -430,6 +492,7 @@ async fn begin_term(
                 continue;
             }
             Ok(begun) => {
+                OptionFuture::from(shown.map(Shown::end)).await;
                 waiting.metrics.journal_read_only.set(0);
                 return Ok(Some(begun));
             }

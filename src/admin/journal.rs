@@ -13,7 +13,7 @@
 use std::io::{self, BufWriter, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -34,14 +34,16 @@ use xsld_journal::audit::{stream_export, time_text};
 use xsld_journal::decision::{self, Refused, Said};
 use xsld_journal::event::OperationId;
 use xsld_journal::record::Record;
-use xsld_journal::store::Head;
+use xsld_journal::store::{Head, Store};
 
 use super::access::{self, Denied, Right};
 use super::plan::{PROPOSAL_MAX, plan};
 use super::tls::{self, Identity};
+use crate::clock::Clock;
 use crate::controller::Context;
 use crate::metrics::{EndpointLabels, Metrics};
 use crate::recover::anchor::Served;
+use crate::times::Times;
 use crate::xsld::transport::Fingerprint;
 
 /// The longest body of a request, in bytes.
@@ -99,12 +101,22 @@ pub struct Problem {
 
 /// What the endpoint works with.
 pub struct Journal {
-    /// The operator's; its client asks the API server about callers.
-    pub context: Arc<Context>,
-    /// The namespace that it works in; none for all.
+    /// Asks the API server about callers.
+    pub client: Client,
+    /// Tells the journal's head. Nobody who reads it keeps it open.
+    pub store: Weak<dyn Store>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Time constants.
+    pub times: Times,
+    /// Counts requests.
+    pub metrics: Arc<Metrics>,
+    /// The namespace that the operator works in; none for all.
     pub namespace: Option<String>,
     /// The journal's directory.
     pub dir: PathBuf,
+    /// What decisions and plans take; none while the journal is forked: then it is only read.
+    pub leading: Option<Arc<Context>>,
 }
 
 pub(super) struct Shared {
@@ -113,10 +125,11 @@ pub(super) struct Shared {
 }
 
 /// An address and a certificate to serve the journal with.
+#[derive(Clone)]
 pub struct Endpoint {
-    listener: TcpListener,
+    listener: Arc<TcpListener>,
     address: SocketAddr,
-    identity: Identity,
+    identity: Arc<Identity>,
 }
 
 /// Why the journal cannot be served.
@@ -142,7 +155,8 @@ impl Endpoint {
             Some((certificate, key)) => Identity::read(certificate, key),
             None => Identity::make(address.ip()),
         };
-        Ok(Self { listener, address, identity: identity? })
+        let (listener, identity) = (Arc::new(listener), Arc::new(identity?));
+        Ok(Self { listener, address, identity })
     }
 
     /// `https://` and the address.
@@ -160,7 +174,7 @@ impl Endpoint {
         Served { url: self.url(), fingerprint: self.fingerprint().to_string(), pod }
     }
 
-    /// Serves the journal until `stop`.
+    /// Serves the journal until `stop`; after that it may be served again.
     pub async fn serve(self, journal: Journal, stop: CancellationToken) {
         let shared = Arc::new(Shared { journal, readers: Arc::new(Semaphore::new(READERS_MAX)) });
         let router = Router::new()
@@ -169,37 +183,50 @@ impl Endpoint {
             .layer(DefaultBodyLimit::max(BODY_MAX))
             .route("/v1/plan", post(plan).layer(DefaultBodyLimit::max(PROPOSAL_MAX)))
             .with_state(shared);
-        tls::serve(self.listener, self.identity, router, stop).await;
+        tls::serve(&self.listener, &self.identity, router, stop).await;
     }
 }
 
 impl Shared {
     /// The head of what is told: of all records, or of the next ones behind one, which are waited for.
     async fn head_after(&self, after: u64) -> Result<Head, Denied> {
-        let Context { store, clock, .. } = &*self.journal.context;
-        if after > store.head().seq {
+        let clock = &self.journal.clock;
+        let mut head = self.store()?.head();
+        if after > head.seq {
             let message = format!("the journal has no record {after}");
             return Err(Denied::new(StatusCode::CONFLICT, message));
         }
         let until = clock.now().plus(WAIT_MAX);
-        while after > 0 && store.head().seq == after && clock.now() < until {
+        while after > 0 && head.seq == after && clock.now() < until {
             clock.sleep(WAIT_STEP).await;
+            head = self.store()?.head();
         }
-        let head = store.head();
         let seq = after.saturating_add(NEW_MAX);
-        match store.hash_at(seq) {
+        match self.store()?.hash_at(seq) {
             Some(hash) if after > 0 && seq < head.seq => Ok(Head { seq, hash, ..head }),
             _ => Ok(head),
         }
     }
 
     fn client(&self) -> &Client {
-        &self.journal.context.client
+        &self.journal.client
     }
 
-    /// The operator's own.
-    pub(super) fn context(&self) -> &Context {
-        &self.journal.context
+    fn store(&self) -> Result<Arc<dyn Store>, Denied> {
+        let closed = "the journal is being closed: ask again in a while";
+        let store = self.journal.store.upgrade();
+        store.ok_or_else(|| Denied::new(StatusCode::SERVICE_UNAVAILABLE, closed))
+    }
+
+    /// The operator's own, where it leads; a caller who may read is told why it does not.
+    pub(super) async fn leading(&self, user: &UserInfo) -> Result<&Arc<Context>, Denied> {
+        if let Some(context) = &self.journal.leading {
+            return Ok(context);
+        }
+        self.allow(user, &Right::Read(self.journal.namespace.as_deref())).await?;
+        let message = "the journal is forked: it can be read, and nothing is planned or decided before \
+                       a person has told which copy is the true one";
+        Err(Denied::new(StatusCode::SERVICE_UNAVAILABLE, message))
     }
 
     /// Who calls.
@@ -213,13 +240,12 @@ impl Shared {
     }
 
     pub(super) fn timeout(&self) -> Duration {
-        self.journal.context.times.request
+        self.journal.times.request
     }
 
     pub(super) fn answered(&self, route: &'static str, response: Response) -> Response {
         let labels = EndpointLabels { route, code: response.status().as_u16() };
-        let metrics: &Metrics = &self.journal.context.metrics;
-        metrics.endpoint_requests.get_or_create(&labels).inc();
+        self.journal.metrics.endpoint_requests.get_or_create(&labels).inc();
         response
     }
 }
@@ -316,8 +342,8 @@ async fn try_decide(
     headers: &HeaderMap,
     body: &[u8],
 ) -> Result<Response, Denied> {
-    let context = &shared.journal.context;
     let user = shared.caller(headers).await?;
+    let context = shared.leading(&user).await?;
     let sent: Decision = serde_json::from_slice(body).map_err(|error| {
         Denied::new(StatusCode::BAD_REQUEST, format!("this is no decision: {error}"))
     })?;

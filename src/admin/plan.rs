@@ -78,6 +78,7 @@ pub(super) async fn plan(
 
 async fn try_plan(shared: &Shared, headers: &HeaderMap, body: &[u8]) -> Result<Response, Denied> {
     let user = shared.caller(headers).await?;
+    let context = shared.leading(&user).await?;
     // What is wrong with it is told by its place: the words may hold a password.
     let wrong = |error: serde_json::Error| {
         let (line, column) = (error.line(), error.column());
@@ -90,7 +91,6 @@ async fn try_plan(shared: &Shared, headers: &HeaderMap, body: &[u8]) -> Result<R
     let proposal: Proposal = serde_json::from_slice(body).map_err(wrong)?;
     let right = Right::Plan { namespace: &proposal.namespace, name: &proposal.name };
     shared.allow(&user, &right).await?;
-    let context = shared.context();
     let caches: Api<XsldCache> = Api::namespaced(context.client.clone(), &proposal.namespace);
     let read = tokio::time::timeout(shared.timeout(), caches.get_opt(&proposal.name)).await;
     let unavailable = |reason: String| {

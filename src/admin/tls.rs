@@ -104,12 +104,12 @@ impl Identity {
 
 /// Serves `router` on every connection until `stop`.
 pub(super) async fn serve(
-    listener: TcpListener,
-    identity: Identity,
+    listener: &TcpListener,
+    identity: &Identity,
     router: Router,
     stop: CancellationToken,
 ) {
-    let acceptor = TlsAcceptor::from(identity.config);
+    let acceptor = TlsAcceptor::from(identity.config.clone());
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let accepted = tokio::select! {

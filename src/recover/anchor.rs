@@ -144,6 +144,29 @@ impl AnchorKeeper {
         Ok(self.last.clone())
     }
 
+    /// Tells beside the anchor where the journal is served, and leaves what it anchors as it is.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when somebody else wrote it.
+    pub async fn tell_served(&mut self) -> Result<(), Error> {
+        let (Some(served), Some(live)) = (&self.served, &mut self.live) else { return Ok(()) };
+        if Served::on(live).as_ref() == Some(served) {
+            return Ok(());
+        }
+        live.metadata.annotations.get_or_insert_default().extend(served.annotations());
+        let params = PostParams::default();
+        let write = self.api.replace(ANCHOR_NAME, &params, live);
+        let written = tokio::time::timeout(self.timeout, write).await;
+        let written = written.map_err(|_| Error::Timeout { what: "written" })?;
+        let failed = |source| Error::Api { what: "write", source: Box::new(source) };
+        match written.map_err(failed) {
+            Ok(written) => *live = written,
+            Err(error) if is_conflict(&error) => return Err(Error::Conflict),
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
     /// Moves the anchor. After an unclear answer the anchor is read again: a write that did take
     /// effect is recognised as our own.
     ///

@@ -4,12 +4,12 @@
 //! that no other one acts on the wrong memory either, and looks again from time to time.
 
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::Client;
 use kube::api::ListParams;
+use kube::{Api, Client};
 use tracing::{error, warn};
 use xsld_journal::store::Store;
 
-use super::anchor::ANCHOR_NAME;
+use super::anchor::{self, ANCHOR_NAME, AnchorKeeper};
 use super::{Error, Start, timed};
 use crate::controller::Subject;
 use crate::crd::{ConditionReason, XsldCache};
@@ -22,9 +22,20 @@ use crate::telemetry::chain;
 pub async fn tell(start: &Start<'_>, store: &dyn Store, why: &str) {
     error!(why, "the journal is forked: nothing is done");
     event(start, why).await;
+    if let Err(error) = served(start).await {
+        warn!(error = chain(&error), "where the forked journal is served could not be told");
+    }
     if let Err(error) = conditions(start, store, why).await {
         warn!(error = chain(&error), "not every cache could be told that the journal is forked");
     }
+}
+
+/// Tells beside the anchor where the journal can be read.
+async fn served(start: &Start<'_>) -> Result<(), anchor::Error> {
+    let api = Api::namespaced(start.client.clone(), start.namespace);
+    let mut keeper = AnchorKeeper::new(api, start.times.request, start.served.clone());
+    keeper.read().await?;
+    keeper.tell_served().await
 }
 
 async fn event(start: &Start<'_>, why: &str) {

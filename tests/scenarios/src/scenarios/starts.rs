@@ -2,6 +2,8 @@
 //! by row of the table in docs/operations.md. What is lost in the middle of an operation is among
 //! the losses.
 
+use std::process::Output;
+
 use anyhow::{Context as _, ensure};
 use serde_json::json;
 use xsld_journal::event::Event;
@@ -10,7 +12,7 @@ use xsld_journal::record::Record;
 use super::bootstrap::MINUTE;
 use super::losses::{claims, lose};
 use super::scale::CHANGE;
-use crate::context::{Context, Kind, Seen, is_true};
+use crate::context::{Context, Kind, Person, READER, Seen, is_true};
 use crate::{Result, Scenario};
 
 /// The rebuild quiet of this world, less a tick of the clock, in microseconds.
@@ -171,6 +173,7 @@ async fn forked(c: &Context) -> Result {
     c.create("c", 1).await?;
     c.ready("c", 1, MINUTE).await?;
     c.kill_operator().await?;
+    let auditor = c.person("auditor", &READER).await?;
     let anchor = c.get(Kind::ConfigMap, ANCHOR).await?;
     let hash = anchor["data"]["hash"].as_str().context("an anchor without a hash")?.to_owned();
     let seq = anchor["data"]["sequence"].as_str().context("an anchor without a sequence")?;
@@ -193,6 +196,7 @@ async fn forked(c: &Context) -> Result {
     let given = format!("{seq}:{}", "ab".repeat(32));
     let check = c.journal_command(&["check", "--anchor", &given]).await?;
     ensure!(check.status.code() == Some(4), "check ends with {}", check.status);
+    read_over_https(c, &auditor).await?;
     // It has looked more than once by now, and did nothing.
     let events = c.list(Kind::Event).await?.len();
     c.wait("another look", MINUTE, async || {
@@ -211,6 +215,28 @@ async fn forked(c: &Context) -> Result {
     c.ready("c", 2, CHANGE).await?;
     ensure!(answer(c, "/readyz").await?.0 == 200, "it is not ready");
     ensure!(metric(c, "xsld_operator_journal_read_only").await? == "0");
+    let check = c.plugin(&auditor)?.arg("check").output().await?;
+    ensure!(check.status.success(), "check ends with {}", check.status);
+    Ok(())
+}
+
+/// Who is on call reads the fork through kubectl, and changes nothing.
+async fn read_over_https(c: &Context, auditor: &Person) -> Result {
+    let check = async || -> Result<Output> { Ok(c.plugin(auditor)?.arg("check").output().await?) };
+    c.wait("the forked journal to be served", MINUTE, async || {
+        let code = check().await?.status.code();
+        Ok(Seen::when(code == Some(4), || format!("check ends with {code:?}")))
+    })
+    .await?;
+    let told = check().await?.stdout;
+    let told = String::from_utf8_lossy(&told);
+    ensure!(told.contains("the anchor names another record"), "{told}");
+    let log = c.plugin(auditor)?.arg("log").output().await?;
+    ensure!(log.status.success() && !log.stdout.is_empty(), "log ends with {}", log.status);
+    let cache = format!("{}/c", c.namespace);
+    let plan = c.plugin(auditor)?.args(["plan", &cache, "--size", "3"]).output().await?;
+    let told = String::from_utf8_lossy(&plan.stderr);
+    ensure!(plan.status.code() == Some(2) && told.contains("the journal is forked"), "{told}");
     Ok(())
 }
 
