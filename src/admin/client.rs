@@ -260,11 +260,7 @@ fn anchored(operator: &Operator, journal: &NamedTempFile, mut cli: Cli) -> Resul
 fn tell(recorded: &Recorded, format: Format) -> Result<(), Error> {
     let mut stdout = io::stdout();
     match format {
-        Format::Json => writeln!(stdout, "{}", serde_json::json!(recorded))?,
-        Format::Yaml => {
-            let text = serde_saphyr::to_string(recorded).map_err(io::Error::other)?;
-            write!(stdout, "---\n{}\n", text.trim_end())?;
-        }
+        Format::Json | Format::Yaml => write!(stdout, "{}", format.document(recorded)?)?,
         Format::Table => writeln!(
             stdout,
             "recorded as {}: {} decided `{}`; the operator acts on it",

@@ -48,17 +48,7 @@ impl<'a> Output<'a> {
 
     /// Prints an object as JSON on one line, or as a YAML document.
     pub(super) fn object(&mut self, value: &impl Serialize) -> Result<(), Error> {
-        match self.format {
-            Format::Yaml => {
-                let text = serde_saphyr::to_string(value).map_err(io::Error::other)?;
-                write!(self.stdout, "---\n{}\n", escape_lines(text.trim_end()))?;
-            }
-            Format::Json | Format::Table => {
-                let text = serde_json::to_string(value).map_err(io::Error::other)?;
-                writeln!(self.stdout, "{}", ascii_safe(&text))?;
-            }
-        }
-        Ok(())
+        Ok(self.stdout.write_all(self.format.document(value)?.as_bytes())?)
     }
 
     /// Prints a line for people. Its parts from elsewhere are escaped by [`escape`].
@@ -139,6 +129,26 @@ pub(super) enum Mood {
     Bad,
 }
 
+impl Format {
+    /// An object as JSON on one line, or as a YAML document, with its line end. What a terminal would
+    /// obey is escaped.
+    ///
+    /// # Errors
+    /// When the object has no such form.
+    pub fn document(self, value: &impl Serialize) -> io::Result<String> {
+        match self {
+            Self::Yaml => {
+                let text = serde_saphyr::to_string(value).map_err(io::Error::other)?;
+                Ok(format!("---\n{}\n", escape_lines(text.trim_end())))
+            }
+            Self::Json | Self::Table => {
+                let text = serde_json::to_string(value).map_err(io::Error::other)?;
+                Ok(format!("{}\n", ascii_safe(&text)))
+            }
+        }
+    }
+}
+
 /// Makes a text from elsewhere safe to show: what a terminal would obey, or what would change the
 /// order in which the line is read, is shown as its code.
 pub fn escape(text: &str) -> String {
@@ -217,6 +227,16 @@ mod tests {
         let safe = ascii_safe(&value.to_string());
         assert!(!safe.chars().any(is_unsafe), "{safe}");
         assert_eq!(serde_json::from_str::<serde_json::Value>(&safe).unwrap(), value);
+    }
+
+    #[test]
+    fn a_document_holds_nothing_that_a_terminal_obeys() {
+        let value = serde_json::json!({ "text": "a\u{1b}[31m\u{9b}\u{202e}b" });
+        for format in [Format::Json, Format::Yaml, Format::Table] {
+            let document = format.document(&value).unwrap();
+            assert!(!document.trim_end().chars().any(|c| c != '\n' && is_unsafe(c)), "{document}");
+            assert!(document.ends_with('\n') && !document.ends_with("\n\n"), "{document}");
+        }
     }
 
     #[test]

@@ -79,11 +79,7 @@ fn show(plan: &Plan, format: Format) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     match format {
         Format::Table => write!(stdout, "{plan}"),
-        Format::Json => writeln!(stdout, "{}", serde_json::to_string(plan)?),
-        Format::Yaml => {
-            let text = serde_saphyr::to_string(plan).map_err(io::Error::other)?;
-            write!(stdout, "---\n{}\n", text.trim_end())
-        }
+        Format::Json | Format::Yaml => write!(stdout, "{}", format.document(plan)?),
     }
 }
 

@@ -189,6 +189,19 @@ fn a_lost_primary_is_replaced_and_the_plan_says_by_whom() {
 }
 
 #[test]
+fn a_primary_whose_node_is_to_be_emptied_gives_its_role_away_once() {
+    let mut world = group(3);
+    roles(&mut world, 0, Some(1));
+    for (ordinal, pod) in &mut world.seen.pods {
+        pod.node_leaving = Some(*ordinal == 0);
+    }
+    let plan = planned(&mut world);
+    let expected = ["primary_switch", "- promote c-1", "replication_set_up", "- replicate to c-2"];
+    assert_eq!(told(&plan), expected);
+    assert_eq!(plan.end, End::Settled);
+}
+
+#[test]
 fn an_open_operation_continues_and_its_open_step_is_not_told_as_new() {
     let mut world = group(1);
     world.wanted.size = 3;
