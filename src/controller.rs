@@ -486,7 +486,8 @@ pub async fn run(context: Arc<Context>, scope: &Scope) {
         )
         .for_each(|_| async {});
     let template_runs = run_templates(context.clone(), scope, template_settings);
-    let node_runs = context.nodes.follow(context.client.clone(), config(), node_changed, stop);
+    let until = (&*context.clock, stop);
+    let node_runs = context.nodes.follow(context.client.clone(), config(), node_changed, until);
     tokio::join!(cache_runs, grid_runs, template_runs, node_runs, context.keep_anchor());
 }
 

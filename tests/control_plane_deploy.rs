@@ -11,12 +11,16 @@ mod operated;
 use anyhow::{Result, ensure};
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{Api, DeleteParams, PostParams};
 use serde_json::{Value, json};
 
 use manifests::{documents, kustomization, root};
 use operated::{HOME, Operated};
 
+/// Names of the rights over caches and over nodes, and of their bindings.
+const CACHES: &str = "xsld-operator-caches";
+const NODES: &str = "xsld-operator-nodes";
 const ACCOUNT: &str = "system:serviceaccount:xsld-operator:xsld-operator";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -28,25 +32,28 @@ async fn the_rights_in_the_manifests_carry_a_cache_through_its_life() -> Result<
 
     let namespaced = kustomization(&root.join("deploy/manifests"))?;
     test.install(&namespaced).await?;
-    test.life_of_a_cache(HOME).await?;
+    test.life_of_a_cache(HOME, true).await?;
     ensure!(!test.may("list", "", "pods", Some("default")).await?, "it reaches other namespaces");
     test.has_least_rights().await?;
 
     test.uninstall(&namespaced).await?;
-    test.install(&kustomization(&root.join("deploy/manifests/cluster-wide"))?).await?;
+    // Without the right over nodes all else works.
+    let mut everywhere = kustomization(&root.join("deploy/manifests/cluster-wide"))?;
+    everywhere.retain(|object| object["metadata"]["name"] != NODES);
+    test.install(&everywhere).await?;
     test.namespace("team").await?;
-    test.life_of_a_cache("team").await?;
+    test.life_of_a_cache("team", false).await?;
     test.has_least_rights().await?;
     test.world.stop().await?;
     Ok(())
 }
 
 impl Operated {
-    /// Takes away the operator and its rights over caches; the journal stays.
+    /// Takes away the operator and its rights over caches and nodes; the journal stays.
     async fn uninstall(&self, objects: &[Value]) -> Result<()> {
         for object in objects {
             let name = object["metadata"]["name"].as_str().unwrap_or_default();
-            if object["kind"] == "StatefulSet" || name == "xsld-operator-caches" {
+            if object["kind"] == "StatefulSet" || [CACHES, NODES].contains(&name) {
                 let namespace = object["metadata"]["namespace"].as_str();
                 self.api(object, namespace).delete(name, &DeleteParams::default()).await?;
             }
@@ -54,8 +61,9 @@ impl Operated {
         self.operator_is_gone().await
     }
 
-    /// A cache and a grid come up, the cache grows and shrinks, and both go.
-    async fn life_of_a_cache(&self, namespace: &str) -> Result<()> {
+    /// A cache and a grid come up, the cache grows and shrinks, and both go. An operator that may look
+    /// at nodes keeps the primary from being evicted as long as another member could take its role.
+    async fn life_of_a_cache(&self, namespace: &str, sees_nodes: bool) -> Result<()> {
         let samples = root().join("crds/samples");
         let file = |name: &str| Ok::<_, anyhow::Error>(documents(&samples.join(name))?.remove(0));
         let (mut cache, grid) = (file("xsldcache.yaml")?, file("datagrid.yaml")?);
@@ -65,6 +73,16 @@ impl Operated {
             cache["spec"]["size"] = size.into();
             self.apply(&cache, Some(namespace)).await?;
             self.has_members(&cache, namespace, size).await?;
+            if size == 2 {
+                let replicating = async || {
+                    let status = self.status(&cache, namespace).await?;
+                    let conditions = status["conditions"].as_array().into_iter().flatten();
+                    let mut told = conditions.filter(|it| it["type"] == "ReplicationReady");
+                    Ok(told.any(|it| it["status"] == "True"))
+                };
+                self.until("the configuration has its replica", replicating).await?;
+                self.holds_the_primary(namespace, sees_nodes).await?;
+            }
         }
         let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), namespace);
         let gone = async || Ok(claims.get_opt("vol-example-xsldcache-1").await?.is_none());
@@ -79,6 +97,20 @@ impl Operated {
         self.nothing_was_forbidden()
     }
 
+    /// Whether the primary has a budget of its own.
+    async fn holds_the_primary(&self, namespace: &str, holds: bool) -> Result<()> {
+        let budgets: Api<PodDisruptionBudget> = Api::namespaced(self.client.clone(), namespace);
+        let name = "example-xsldcache.primary";
+        if holds {
+            let made = async || Ok(budgets.get_opt(name).await?.is_some());
+            return self.until("the primary has a budget of its own", made).await;
+        }
+        let common = budgets.get("example-xsldcache").await?.spec.unwrap_or_default();
+        ensure!(common.selector.is_some_and(|pods| pods.match_expressions.is_none()));
+        ensure!(budgets.get_opt(name).await?.is_none(), "it cannot know the primary's node");
+        Ok(())
+    }
+
     /// What holds in both variants.
     async fn has_least_rights(&self) -> Result<()> {
         for (verb, group, resource, namespace) in [
@@ -89,7 +121,8 @@ impl Operated {
             ("create", "", "pods", Some(HOME)),
             ("create", "", "persistentvolumeclaims", Some(HOME)),
             ("delete", "coordination.k8s.io", "leases", Some(HOME)),
-            ("list", "", "nodes", None),
+            ("get", "", "nodes", None),
+            ("patch", "", "nodes", None),
         ] {
             let may = self.may(verb, group, resource, namespace).await?;
             ensure!(!may, "the operator may {verb} {resource} in {namespace:?}");

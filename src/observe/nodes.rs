@@ -5,16 +5,19 @@
 
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock};
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::channel::mpsc::{Receiver, Sender, channel};
 use k8s_openapi::api::core::v1::Node;
+use kube::api::ListParams;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
+use crate::clock::Clock;
 use crate::telemetry::chain;
 
 /// Taints by which a node is emptied without being made unschedulable: of the cluster autoscaler, of
@@ -27,6 +30,9 @@ const TAINTS: [&str; 5] = [
     "aws-node-termination-handler/spot-itn",
     "cloud.google.com/impending-node-termination",
 ];
+
+/// Between two questions whether nodes may be read now.
+const ASK_AGAIN: Duration = Duration::from_secs(300);
 
 /// What is known of the nodes.
 #[derive(Debug, Default)]
@@ -77,7 +83,9 @@ impl Nodes {
             }
             Err(error) => {
                 let was_known = sight.known.is_some() && !was_blind;
-                tell(&error, was_known);
+                if was_known {
+                    warn!(error = chain(&error), "nodes cannot be read");
+                }
                 return was_known;
             }
         }
@@ -85,24 +93,54 @@ impl Nodes {
     }
 
     /// Follows the nodes until the token is cancelled. `changed` is told when any of them begins or
-    /// ceases to be about to be emptied.
+    /// ceases to be about to be emptied. A right that is missing is somebody's will: that is told
+    /// once, and asked again from time to time, for the right may be given later.
     pub(crate) async fn follow(
         &self,
         client: Client,
         config: watcher::Config,
-        mut changed: Sender<()>,
-        stop: CancellationToken,
+        changed: Sender<()>,
+        (clock, stop): (&dyn Clock, CancellationToken),
     ) {
         let nodes: Api<Node> = Api::all(client);
-        let told = watcher::watcher(nodes, config).default_backoff();
-        let mut told = std::pin::pin!(told.take_until(stop.cancelled_owned()));
+        let mut told = false;
+        let following = async {
+            loop {
+                if may_read(&nodes).await {
+                    self.watch(&nodes, config.clone(), changed.clone()).await;
+                } else if !std::mem::replace(&mut told, true) {
+                    info!(
+                        "nodes may not be read: the primary is not moved before its node is drained \
+                         (it takes the right to list and watch nodes)"
+                    );
+                }
+                clock.sleep(ASK_AGAIN).await;
+            }
+        };
+        stop.run_until_cancelled(following).await;
+    }
+
+    /// Follows the nodes until they may not be read any more.
+    async fn watch(&self, nodes: &Api<Node>, config: watcher::Config, mut changed: Sender<()>) {
+        let told = watcher::watcher(nodes.clone(), config).default_backoff();
+        let mut told = std::pin::pin!(told);
         while let Some(event) = told.next().await {
+            let refused = event.as_ref().is_err_and(is_refused);
             if self.take(event) {
                 // A full channel holds such news already.
                 drop(changed.try_send(()));
             }
+            if refused {
+                return;
+            }
         }
     }
+}
+
+/// Whether the API server lets nodes be read. What else may be wrong the watch tells.
+async fn may_read(nodes: &Api<Node>) -> bool {
+    let one = ListParams::default().limit(1);
+    !matches!(nodes.list_metadata(&one).await, Err(kube::Error::Api(status)) if status.code == 403)
 }
 
 /// A channel for the news that a node is about to be emptied.
@@ -122,28 +160,13 @@ fn is_leaving(node: &Node) -> bool {
         || node.metadata.deletion_timestamp.is_some()
 }
 
-/// A right that is missing is somebody's will, and told once; it may be given later.
-fn tell(error: &watcher::Error, was_known: bool) {
-    let forbidden =
-        |error: &kube::Error| matches!(error, kube::Error::Api(status) if status.code == 403);
-    let is_refused = match error {
+fn is_refused(error: &watcher::Error) -> bool {
+    match error {
         watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error) => {
-            forbidden(error)
+            matches!(error, kube::Error::Api(status) if status.code == 403)
         }
         _ => false,
-    };
-    static TOLD: std::sync::Once = std::sync::Once::new();
-    if is_refused {
-        TOLD.call_once(|| {
-            info!(
-                "nodes may not be read: the primary is not moved before its node is drained (it \
-                 takes the right to list and watch nodes)"
-            );
-        });
-    } else if was_known {
-        warn!(error = chain(error), "nodes cannot be read");
     }
-    debug!(error = chain(error), "nodes cannot be read");
 }
 
 #[cfg(test)]
