@@ -269,8 +269,8 @@ async fn what_is_of_the_whole_cluster_tells_releases_apart() -> Result<()> {
             }
         }
     }
-    assert_eq!(names.len(), 6, "{names:?}");
-    let without = ["--set=crds.install=false,journalEndpoint.enabled=false"];
+    assert_eq!(names.len(), 12, "{names:?}");
+    let without = ["--set=crds.install=false,journalEndpoint.enabled=false,rbac.nodes=false"];
     for object in helm.template(OPERATOR, &without).await? {
         assert!(object["metadata"]["namespace"].is_string(), "{object}");
     }
