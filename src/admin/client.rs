@@ -447,7 +447,7 @@ mod tests {
     const JOURNAL: Uuid = Uuid::from_u128(7);
 
     fn answer(first: u64, records: u64, lines: &str) -> Vec<u8> {
-        let last = (first + records - 1, String::new());
+        let last = (first + records - 1, "0".repeat(64));
         let header = Header::new(JOURNAL, records, first, last);
         format!("{}\n{lines}", serde_json::to_string(&header).unwrap()).into_bytes()
     }

@@ -208,7 +208,8 @@ impl Kept {
     /// Why no base stands before the first segment, where there ought to be one.
     pub fn lacks_base(&self) -> Option<String> {
         let first = self.segments.first()?.first_seq;
-        if self.base.is_some() || first == 1 {
+        // No segment of ours is named after a record before the first one.
+        if self.base.is_some() || first <= 1 {
             return None;
         }
         let files: Vec<_> =

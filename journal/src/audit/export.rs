@@ -73,6 +73,9 @@ pub enum ExportError {
     /// It is something else.
     #[error("it is not an export of a journal: its first line names no journal")]
     NotAnExport,
+    /// Its first line tells no first record that can be, or no hash of the last one.
+    #[error("it is not an export of a journal: its first line does not say which records it holds")]
+    NoRange,
     /// A newer program made it.
     #[error("it is an export of version {0}; this program knows version {VERSION_WITH_BASE}")]
     Newer(u32),
@@ -103,6 +106,12 @@ fn header_of(lines: &mut dyn BufRead) -> Result<Header, ExportError> {
     lines.take(HEADER_MAX).read_until(b'\n', &mut line)?;
     let header: Header = serde_json::from_slice(&line).map_err(|_| ExportError::NotAnExport)?;
     match header.version {
+        // Records are counted from 1, and without a hash it could end anywhere unnoticed.
+        VERSION | VERSION_WITH_BASE
+            if header.first_seq == 0 || chain::from_hex(&header.hash).is_none() =>
+        {
+            Err(ExportError::NoRange)
+        }
         VERSION | VERSION_WITH_BASE => Ok(header),
         newer => Err(ExportError::Newer(newer)),
     }

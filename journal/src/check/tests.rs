@@ -248,3 +248,13 @@ fn a_journal_that_does_not_begin_with_its_genesis_is_illegal() {
     let report = check(&rechained(entries));
     assert_eq!(grave(&report)[0], (Kind::Illegal, 1));
 }
+
+#[test]
+fn a_segment_that_is_named_after_a_record_before_the_first_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    write_audit(dir.path(), &entries_of(&story()));
+    let named = |seq| dir.path().join(segment_name(seq));
+    std::fs::rename(named(1), named(0)).unwrap();
+    let report = check_dir(dir.path(), None).unwrap();
+    assert_eq!(report.findings.iter().map(|it| it.kind).collect::<Vec<_>>()[..1], [Kind::Segment]);
+}

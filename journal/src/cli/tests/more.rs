@@ -160,6 +160,16 @@ fn an_export_that_was_cut_short_or_altered_is_not_imported() {
         assert_eq!((ran.exit, to.exists()), (exit, false), "{}", ran.stderr);
         assert_eq!(run_in(&file, "check").exit, exit);
     }
+    let without_first = text.replacen("\"first_seq\":1", "\"first_seq\":0", 1);
+    let header_end = text.find('\n').unwrap();
+    let without_hash = text[..header_end].replacen("\"hash\":\"", "\"hash\":\"?", 1);
+    for changed in [without_first, without_hash + "\nhalf a line"] {
+        std::fs::write(&file, changed).unwrap();
+        let to = elsewhere.path().join("to");
+        let ran = run_in(dir.path(), &format!("import {} {}", file.display(), to.display()));
+        assert_eq!((ran.exit, to.exists()), (2, false), "{}", ran.stderr);
+        assert!(ran.stderr.contains("does not say which records it holds"), "{}", ran.stderr);
+    }
     std::fs::write(&file, "something else\n").unwrap();
     let ran = run_in(&file, "log");
     assert_eq!(ran.exit, 2);
