@@ -136,8 +136,9 @@ pub async fn apply_supporting(
     Ok(())
 }
 
-/// Applies the disruption budgets where they differ. A budget that holds nobody is not made. It goes
-/// first, for a pod that has two budgets is evicted by nobody, and a drain takes that for an error.
+/// Applies the disruption budgets where they differ. No pod is ever in both, not even when this ends
+/// between two writes: such a pod is evicted by nobody, and a drain takes that for an error. So a
+/// primary's budget lets go first and takes hold last; one that holds nobody is not made.
 ///
 /// # Errors
 /// When the API server refuses.
@@ -146,14 +147,17 @@ pub async fn apply_budgets(
     subject: &Subject,
     budgets: &Budgets,
 ) -> Result<(), Error> {
-    let (others, of_primary) = manifests::pod_disruption_budgets(&subject.identity, budgets);
-    let (others, of_primary) = (manifests::document(&others), manifests::document(&of_primary));
+    let of = |budgets: &Budgets| {
+        let (others, own) = manifests::pod_disruption_budgets(&subject.identity, budgets);
+        (manifests::document(&others), manifests::document(&own))
+    };
+    let (others, own) = of(budgets);
+    let (_, vacant) = of(&Budgets { primary: None, ..budgets.clone() });
+    let holds_another = |live: Option<&Value>| live.is_some_and(|it| manifests::differs(&own, it));
+    apply_where(context, subject, vacant, holds_another).await?;
+    apply(context, subject, others).await?;
     if budgets.primary.is_some() {
-        apply(context, subject, others).await?;
-        apply(context, subject, of_primary).await?;
-    } else {
-        apply_to_present(context, subject, of_primary).await?;
-        apply(context, subject, others).await?;
+        apply(context, subject, own).await?;
     }
     Ok(())
 }
@@ -169,20 +173,12 @@ async fn apply(context: &Context, subject: &Subject, object: Value) -> Result<Ap
     apply_where(context, subject, object, |_| true).await
 }
 
-/// Applies what is there already; makes nothing.
-async fn apply_to_present(
-    context: &Context,
-    subject: &Subject,
-    object: Value,
-) -> Result<Applied, Error> {
-    apply_where(context, subject, object, |is_present| is_present).await
-}
-
+/// Applies an object where what is there allows it, and does nothing else.
 async fn apply_where(
     context: &Context,
     subject: &Subject,
     object: Value,
-    may: impl FnOnce(bool) -> bool,
+    may: impl FnOnce(Option<&Value>) -> bool,
 ) -> Result<Applied, Error> {
     let text = |field: &str| object.pointer(field).and_then(Value::as_str).unwrap_or_default();
     let (api_version, kind) = (text("/apiVersion").to_owned(), text("/kind").to_owned());
@@ -193,12 +189,9 @@ async fn apply_where(
     let api: Api<DynamicObject> =
         Api::namespaced_with(context.client.clone(), &subject.identity.namespace, &resource);
     let live = timed("read an object", context.times.request, api.get_opt(&name)).await?;
-    if !may(live.is_some()) {
-        return Ok(Applied::Same);
-    }
-    if let Some(live) = &live
-        && !manifests::differs(&object, &manifests::document(live))
-    {
+    let live = live.as_ref().map(manifests::document);
+    let is_same = live.as_ref().is_some_and(|live| !manifests::differs(&object, live));
+    if is_same || !may(live.as_ref()) {
         return Ok(Applied::Same);
     }
     let params = PatchParams::apply(FIELD_MANAGER).force();

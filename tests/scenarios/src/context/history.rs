@@ -13,8 +13,8 @@ use tokio::task::JoinHandle;
 
 use super::Kind;
 
-const WATCHED: [Kind; 6] =
-    [Kind::Cache, Kind::Grid, Kind::StatefulSet, Kind::Pod, Kind::Claim, Kind::Event];
+const WATCHED: [Kind; 7] =
+    [Kind::Cache, Kind::Grid, Kind::StatefulSet, Kind::Pod, Kind::Claim, Kind::Budget, Kind::Event];
 
 /// One change of one object.
 #[derive(Clone, Debug)]

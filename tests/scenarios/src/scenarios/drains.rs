@@ -126,6 +126,7 @@ async fn role_is_moved(c: &Context) -> Result {
     roles(c, 3, "c-1", replica).await?;
     budget_of_the_primary(c, "c-1").await?;
     ensure!(c.count("promotion_started", "")? == 1, "the role was moved more than once");
+    never_two_budgets(c)?;
     let log = String::from_utf8(c.journal_command(&["log", "-o", "json"]).await?.stdout)?;
     ensure!(log.contains("of the primary c-0 is about to be emptied"), "{log}");
     Ok(())
@@ -157,5 +158,27 @@ async fn nobody_can_take_it(c: &Context) -> Result {
     c.ready("c", 2, BACK).await?;
     roles(c, 2, "c-0", "c-1").await?;
     ensure!(c.count("promotion_started", "")? == 0, "a member that was to go was promoted");
+    Ok(())
+}
+
+/// Between no two writes was a pod in both budgets: nobody could have evicted it.
+fn never_two_budgets(c: &Context) -> Result {
+    let pod_in = |budget: &Value| {
+        let values = budget.pointer("/spec/selector/matchExpressions/0/values/0");
+        values.and_then(Value::as_str).map(str::to_owned)
+    };
+    let (mut left_out, mut held, mut holders) = (None, None, 0);
+    for change in c.history.of(Kind::Budget) {
+        match change.object["metadata"]["name"].as_str() {
+            Some("c") => left_out = pod_in(&change.object),
+            Some("c.primary") => {
+                holders += u32::from(held.is_none());
+                held = pod_in(&change.object);
+            }
+            other => anyhow::bail!("a budget {other:?}"),
+        }
+        ensure!(held.is_none() || held == left_out, "{held:?} is in two budgets");
+    }
+    ensure!(holders >= 2, "the history does not have both primaries");
     Ok(())
 }
