@@ -2,11 +2,14 @@
 //!
 //! An observation has no memory. What could not be seen is told apart from what is not there.
 
+mod shown;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use xsld_journal::event::{Incarnation, Ordinal};
 
+pub use self::shown::{Shown, Sight, Unread};
 use crate::clock::Moment;
 use crate::xsld::view::{Answer, GridStatus, GridView, GroupView, TaskView};
 
@@ -23,11 +26,12 @@ pub struct Observation {
     pub claims: BTreeMap<Ordinal, ClaimFacts>,
     /// What the members answered, by ordinal; only of pods that have an address.
     pub reports: BTreeMap<Ordinal, Report>,
-    /// The grids as one member of the group tells them; none when nothing asked for them.
-    pub grids: Option<Answer<BTreeMap<String, GridView>>>,
+    /// The grids as one member of the group tells them; none when nothing asked for them. Known is
+    /// the list of them; each has its own answer in it.
+    pub grids: Option<Answer<Shown<GridView>>>,
     /// BLAKE3 of the templates that were asked for, as one member of the group tells them, by name;
     /// what the group does not have is left out. None when nothing was asked for.
-    pub templates: Option<Answer<BTreeMap<String, String>>>,
+    pub templates: Option<Answer<Shown<String>>>,
 }
 
 /// The live StatefulSet.
@@ -209,13 +213,11 @@ impl Observation {
                 })
                 .collect(),
             grids: match &self.grids {
-                Some(Answer::Known(grids)) => Some(
-                    grids.values().map(|grid| (grid.name.clone(), stable_grid(grid))).collect(),
-                ),
+                Some(Answer::Known(grids)) => Some(stable_shown(grids, stable_grid)),
                 _ => None,
             },
             templates: match &self.templates {
-                Some(Answer::Known(templates)) => Some(templates.clone().into_iter().collect()),
+                Some(Answer::Known(templates)) => Some(stable_shown(templates, String::clone)),
                 _ => None,
             },
         }
@@ -238,6 +240,13 @@ fn stable_view(view: &GroupView) -> StableView {
         })
         .collect();
     (view.name.clone(), view.stale, members)
+}
+
+/// Each thing that is shown, and which could not be read, whatever the reason.
+fn stable_shown<T>(shown: &Shown<T>, told: impl Fn(&T) -> String) -> Vec<(String, String)> {
+    let there = shown.there().iter().map(|(name, thing)| (name.clone(), told(thing)));
+    let unread = shown.unread().keys().map(|name| (name.clone(), "unread".to_owned()));
+    there.chain(unread).collect()
 }
 
 /// Its fields, and whether it is in error: how far it is otherwise means nothing.

@@ -7,6 +7,7 @@ pub mod facts;
 pub mod growth;
 pub mod keyring;
 pub mod nodes;
+mod shown;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,7 +29,7 @@ use crate::observation::{ClaimFacts, Observation, PodFacts, Report, SetFacts};
 use crate::xsld::client::{GroupClient, Member};
 use crate::xsld::profile::ApiProfile;
 use crate::xsld::transport::{Credentials, Fingerprint, Transport, Trust};
-use crate::xsld::view::{Answer, GridView, GroupView};
+use crate::xsld::view::{Answer, GroupView};
 use keyring::{Keyring, Passwords};
 use nodes::Nodes;
 
@@ -227,8 +228,8 @@ pub async fn group(
     });
     seen.reports = join_all(reports).await.into_iter().collect();
     read_again(access, state, objects, &mut seen).await;
-    seen.grids = read_grids(access, state, &seen, asked).await;
-    seen.templates = read_templates(access, state, &seen, &asked.templates).await;
+    seen.grids = shown::grids(access, state, &seen, asked).await;
+    seen.templates = shown::templates(access, state, &seen, &asked.templates).await;
     seen
 }
 
@@ -334,73 +335,4 @@ async fn read_again(
     if let Some(report) = seen.reports.get_mut(&only) {
         report.group_again = Some(again);
     }
-}
-
-/// Reads the grids through the member that would be acted through. The fields of those that are
-/// asked for are read one by one; of the others the list tells enough.
-async fn read_grids(
-    access: &Access,
-    state: &CacheState,
-    seen: &Observation,
-    asked: &Asked,
-) -> Option<Answer<BTreeMap<String, GridView>>> {
-    let through = crate::decide::views::survivor(seen, state, Ordinal::MAX)?;
-    let pod = seen.pods.get(&through.ordinal)?;
-    let member = access.member(state, through.ordinal, pod, seen.claims.get(&through.ordinal));
-    let client = access.client(&member);
-    let listed = match client.grids().await {
-        Answer::Known(grids) => grids,
-        Answer::Refused { status, error } => return Some(Answer::Refused { status, error }),
-        Answer::Unknown { reason } => return Some(Answer::Unknown { reason }),
-    };
-    let mut grids: BTreeMap<_, _> =
-        listed.into_iter().map(|grid| (grid.name.clone(), grid)).collect();
-    let others = asked.every_grid.then(|| grids.keys().cloned().collect::<Vec<_>>());
-    let others = others.unwrap_or_default();
-    let others = others.iter().filter(|name| !asked.grids.contains(*name));
-    for name in asked.grids.iter().chain(others) {
-        match client.grid(name).await {
-            Answer::Known(grid) => {
-                grids.insert(name.clone(), grid);
-            }
-            answer if answer.is_absent() => {
-                grids.remove(name);
-            }
-            Answer::Refused { status, error } => return Some(Answer::Refused { status, error }),
-            Answer::Unknown { reason } => return Some(Answer::Unknown { reason }),
-        }
-    }
-    Some(Answer::Known(grids))
-}
-
-/// Reads the templates of these names through the same member, as the digests of their documents.
-async fn read_templates(
-    access: &Access,
-    state: &CacheState,
-    seen: &Observation,
-    names: &[String],
-) -> Option<Answer<BTreeMap<String, String>>> {
-    if names.is_empty() {
-        return None;
-    }
-    let through = crate::decide::views::survivor(seen, state, Ordinal::MAX)?;
-    let pod = seen.pods.get(&through.ordinal)?;
-    let member = access.member(state, through.ordinal, pod, seen.claims.get(&through.ordinal));
-    let client = access.client(&member);
-    let mut templates = BTreeMap::new();
-    for name in names {
-        match client.grid_template(name).await {
-            Answer::Known(template) => {
-                let digest = crate::validate::document_digest(
-                    &template.object_grid_xml,
-                    &template.deployment_policy_xml,
-                );
-                templates.insert(name.clone(), digest);
-            }
-            answer if answer.is_absent() => {}
-            Answer::Refused { status, error } => return Some(Answer::Refused { status, error }),
-            Answer::Unknown { reason } => return Some(Answer::Unknown { reason }),
-        }
-    }
-    Some(Answer::Known(templates))
 }

@@ -26,7 +26,6 @@ use crate::observe::Asked;
 use crate::status::{self, GridInputs, Problem, publish};
 use crate::validate::{self, GridTemplateSource, Invalid, ValidGrid};
 use crate::xsld::call::GridBody;
-use crate::xsld::view::Answer;
 
 /// The name of the cache that a DataGrid is about, or why there is none.
 type Found = Result<String, Problem>;
@@ -341,9 +340,10 @@ pub(super) async fn finish(pass: &Pass<'_>, decision: Option<&Decision>) -> Resu
 /// The template that a grid waits for. One that is there as it is wanted waits for none.
 fn missing_template(inputs: Inputs<'_>, uid: &str, grid: &WantedGrid) -> Option<String> {
     let served = inputs.state.grids.get(uid).is_some_and(|known| known.digest == grid.digest)
-        && matches!(&inputs.seen.grids, Some(Answer::Known(live)) if live.contains_key(&grid.name));
+        && matches!(inputs.seen.grid(&grid.name), Ok(Some(_)));
     // Not seen is not missing.
-    let seen = inputs.state.bootstrapped && matches!(inputs.seen.templates, Some(Answer::Known(_)));
+    let seen = |name: &String| inputs.seen.template(name).is_ok();
+    let seen = inputs.state.bootstrapped && grid.template.as_ref().is_some_and(seen);
     let unnamed =
         !inputs.wanted.templates.values().any(|it| Some(&it.name) == grid.template.as_ref());
     template_decisions::missing(inputs, grid).filter(|_| !served && (seen || unnamed))

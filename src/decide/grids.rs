@@ -11,6 +11,7 @@ use super::{
     Decision, Inputs, Waiting, WantedGrid, converge, evidence, membership, templates, views,
 };
 use crate::crd::conditions::ConditionReason as Reason;
+use crate::observation::Shown;
 use crate::xsld::view::{Answer, GridStatus, GridView, TaskStatus};
 
 /// How often a grid's step is tried before its operation fails.
@@ -65,9 +66,8 @@ enum Need {
 }
 
 fn needs(inputs: Inputs<'_>, uid: &str, grid: &WantedGrid) -> Need {
-    let Some(Answer::Known(live)) = &inputs.seen.grids else { return Need::Nothing };
+    let Ok(live) = inputs.seen.grid(&grid.name) else { return Need::Nothing };
     let recorded = inputs.state.grids.get(uid);
-    let live = live.get(&grid.name);
     if grid.deleting {
         let ours = recorded.is_some() && grid.delete_grid;
         return if ours && live.is_some() { Need::Work(Task::Delete) } else { Need::Nothing };
@@ -144,7 +144,7 @@ pub fn is_settled(inputs: Inputs<'_>, uid: &str, grid: &WantedGrid) -> bool {
         |operation| matches!(&operation.goal, Goal::Grid { grid_uid, .. } if grid_uid == uid),
     );
     let kept = grid.deleting && !(grid.delete_grid && inputs.state.grids.contains_key(uid));
-    let seen = matches!(inputs.seen.grids, Some(Answer::Known(_)));
+    let seen = inputs.seen.grid(&grid.name).is_ok();
     !working && (kept || seen && needs(inputs, uid, grid) == Need::Nothing)
 }
 
@@ -177,8 +177,8 @@ fn proceed(inputs: Inputs<'_>, operation: &Operation) -> Decision {
     if goal_of(grid_uid, grid) != operation.goal {
         return ended(End::Superseded { by: format!("generation {}", grid.generation) });
     }
-    if !matches!(inputs.seen.grids, Some(Answer::Known(_))) {
-        return Decision::wait(Reason::GroupUnreachable, "no member tells the grids just now");
+    if let Err(unseen) = inputs.seen.grid(name) {
+        return Decision::wait(Reason::GroupUnreachable, unseen);
     }
     if operation.kind == OperationKind::GridRecover {
         return recover(inputs, operation, grid_uid, grid);
@@ -209,7 +209,10 @@ fn recover(inputs: Inputs<'_>, operation: &Operation, uid: &str, grid: &WantedGr
         return Decision::wait(Reason::GroupUnreachable, "no member of the group answers");
     };
     let name = &grid.name;
-    let live = seen.grids.as_ref().and_then(Answer::as_known).and_then(|grids| grids.get(name));
+    let live = match seen.grid(name) {
+        Ok(live) => live,
+        Err(unseen) => return Decision::wait(Reason::GroupUnreachable, unseen),
+    };
     let task = match live.map(|live| &live.status) {
         None => Task::Create,
         Some(GridStatus::Error) => Task::Delete,
@@ -302,9 +305,13 @@ pub(super) fn attempt(
     Decision::Run { step, evidence }
 }
 
-fn told(grids: &Answer<BTreeMap<String, GridView>>) -> Vec<String> {
-    let grids = grids.as_known().into_iter().flatten();
-    grids.map(|(name, grid)| format!("{name}={:?}", grid.status)).collect()
+fn told(grids: &Answer<Shown<GridView>>) -> Vec<String> {
+    let statuses = grids.as_known().into_iter().flat_map(Shown::statuses);
+    let told = statuses.map(|(name, status)| match status {
+        Some(status) => format!("{name}={status:?}"),
+        None => format!("{name}=?"),
+    });
+    told.collect()
 }
 
 /// Whether asking again cannot help: the group refused the request as such.
@@ -324,11 +331,14 @@ pub(super) fn standing(inputs: Inputs<'_>, open: &OpenStep) -> Standing {
         Step::DeleteGrid { name, through, .. } => (name, through, false),
         _ => return done(),
     };
-    let Some(Answer::Known(grids)) = &inputs.seen.grids else {
-        let message = format!("no member tells the grids, so {name} cannot be judged");
-        return Standing::InDoubt(Waiting::new(Reason::InDoubt, message));
+    let live = match inputs.seen.grid(name) {
+        Ok(live) => live,
+        Err(unseen) => {
+            let message = format!("{} cannot be judged: {unseen}", open.step.describe());
+            return Standing::InDoubt(Waiting::new(Reason::InDoubt, message));
+        }
     };
-    let is_done = match (grids.get(name), wants_it) {
+    let is_done = match (live, wants_it) {
         (None, wants_it) => !wants_it,
         (Some(live), true) => {
             wanted_fields(inputs, open).is_none_or(|fields| has_fields(live, fields))

@@ -8,7 +8,8 @@ use super::grids::{attempt, gave_up};
 use super::steps::{Standing, again, done};
 use super::{Decision, Inputs, Waiting, WantedGrid, WantedTemplate, converge, evidence, views};
 use crate::crd::conditions::ConditionReason as Reason;
-use crate::xsld::view::Answer;
+use crate::observation::Shown;
+use crate::xsld::view::{Answer, GridView};
 
 /// The field of a grid that names its template.
 const TEMPLATE_FIELD: &str = "templateName";
@@ -44,13 +45,13 @@ enum Need {
 }
 
 fn needs(inputs: Inputs<'_>, uid: &str, template: &WantedTemplate) -> Need {
-    let Some(Answer::Known(live)) = &inputs.seen.templates else { return Need::Nothing };
+    let Ok(live) = inputs.seen.template(&template.name) else { return Need::Nothing };
     let recorded = inputs.state.templates.get(uid);
     if template.deleting {
         // One that somebody else deleted is still to be recorded as gone; ours says so.
         return if recorded.is_some() { Need::Work(Task::Delete) } else { Need::Nothing };
     }
-    let as_wanted = live.get(&template.name) == Some(&template.digest);
+    let as_wanted = live == Some(&template.digest);
     let as_recorded = recorded.is_some_and(|recorded| recorded.digest == template.digest);
     match (as_wanted, as_recorded) {
         (false, _) => Need::Work(Task::Upload),
@@ -103,8 +104,7 @@ fn begin(inputs: Inputs<'_>, wanted: Task) -> Decision {
 fn reason(inputs: Inputs<'_>, uid: &str, template: &WantedTemplate, task: Task) -> String {
     let name = &template.name;
     let recorded = inputs.state.templates.get(uid);
-    let there =
-        matches!(&inputs.seen.templates, Some(Answer::Known(live)) if live.contains_key(name));
+    let there = matches!(inputs.seen.template(name), Ok(Some(_)));
     match (task, recorded) {
         (Task::Delete, _) => {
             format!("no GridTemplate wants template {name} in this cache any more")
@@ -149,18 +149,23 @@ pub fn refused<'a>(inputs: Inputs<'a>, uid: &str, template: &WantedTemplate) -> 
 /// What keeps a template that is to go from going: the grids that are made from it.
 pub fn in_use(inputs: Inputs<'_>, uid: &str, template: &WantedTemplate) -> Option<String> {
     let recorded = inputs.state.templates.get(uid).filter(|_| template.deleting)?;
-    let Some(Answer::Known(grids)) = &inputs.seen.grids else {
-        return Some("no member tells the grids just now".to_owned());
+    let grids = match &inputs.seen.grids {
+        Some(Answer::Known(grids)) => grids,
+        Some(Answer::Refused { .. } | Answer::Unknown { .. }) | None => {
+            let message = "no member tells which grids are made from it just now";
+            return Some(format!("template {}: {message}", recorded.name));
+        }
     };
-    let uses_it = |fields: &std::collections::BTreeMap<String, String>| {
-        fields.get(TEMPLATE_FIELD) == Some(&recorded.name)
-    };
-    let names: Vec<&str> = grids
-        .values()
-        .filter(|grid| uses_it(&grid.fields))
-        .map(|grid| grid.name.as_str())
-        .take(5)
-        .collect();
+    let uses_it = |grid: &&GridView| grid.fields.get(TEMPLATE_FIELD) == Some(&recorded.name);
+    let using = grids.there().values().filter(uses_it).take(5);
+    let names: Vec<&str> = using.map(|grid| grid.name.as_str()).collect();
+    if let (Some((name, unread)), true) = (grids.unread().iter().next(), names.is_empty()) {
+        return Some(format!(
+            "template {} may be in use by grid {name}, which cannot be read ({}): it is deleted \
+             once that grid can be read, or is gone",
+            recorded.name, unread.reason
+        ));
+    }
     (!names.is_empty()).then(|| {
         format!(
             "template {} is in use by grid {}: delete it first",
@@ -172,12 +177,12 @@ pub fn in_use(inputs: Inputs<'_>, uid: &str, template: &WantedTemplate) -> Optio
 
 /// Whether the group has, by what was recorded and seen, the template that a grid is made from.
 pub fn is_there(inputs: Inputs<'_>, name: &str) -> bool {
-    let Some(Answer::Known(live)) = &inputs.seen.templates else { return false };
+    let Ok(live) = inputs.seen.template(name) else { return false };
     let wanted = inputs.wanted.templates.iter().find(|(_, template)| template.name == name);
     wanted.is_some_and(|(uid, template)| {
         let recorded = inputs.state.templates.get(uid);
         !template.deleting
-            && live.get(name) == Some(&template.digest)
+            && live == Some(&template.digest)
             && recorded.is_some_and(|recorded| recorded.digest == template.digest)
     })
 }
@@ -209,8 +214,8 @@ fn proceed(inputs: Inputs<'_>, operation: &Operation) -> Decision {
     if goal_of(template_uid, template) != operation.goal {
         return ended(End::Superseded { by: format!("generation {}", template.generation) });
     }
-    if !matches!(inputs.seen.templates, Some(Answer::Known(_))) {
-        return Decision::wait(Reason::GroupUnreachable, "no member tells the templates just now");
+    if let Err(unseen) = inputs.seen.template(name) {
+        return Decision::wait(Reason::GroupUnreachable, unseen);
     }
     let task = match needs(inputs, template_uid, template) {
         Need::Nothing | Need::Adoption => return ended(End::Succeeded),
@@ -223,7 +228,8 @@ fn proceed(inputs: Inputs<'_>, operation: &Operation) -> Decision {
         let message = format!("no member answers through which template {name} could go");
         return Decision::wait(Reason::GroupUnreachable, message);
     };
-    let told = evidence(&inputs.seen.templates.as_ref().and_then(Answer::as_known));
+    let told = inputs.seen.templates.as_ref().and_then(Answer::as_known).map(Shown::there);
+    let told = evidence(&told);
     attempt(inputs, operation, step(task, template_uid, template, through), told)
 }
 
@@ -244,11 +250,13 @@ pub(super) fn standing(inputs: Inputs<'_>, open: &OpenStep) -> Standing {
         Step::DeleteTemplate { name, .. } => (name, None),
         _ => return done(),
     };
-    let Some(Answer::Known(templates)) = &inputs.seen.templates else {
-        let message = format!("no member tells the templates, so {name} cannot be judged");
-        return Standing::InDoubt(Waiting::new(Reason::InDoubt, message));
+    let shown = match inputs.seen.template(name) {
+        Ok(shown) => shown,
+        Err(unseen) => {
+            let message = format!("{} cannot be judged: {unseen}", open.step.describe());
+            return Standing::InDoubt(Waiting::new(Reason::InDoubt, message));
+        }
     };
-    let shown = templates.get(name);
     if shown == wanted {
         return done();
     }

@@ -6,7 +6,7 @@
 use xsld_journal::event::{Incarnation, MemberRef, Ordinal, Step, StepKey, Survivor};
 use xsld_journal::state::CacheState;
 
-use crate::observation::{Observation, Report};
+use crate::observation::{Observation, Report, Shown};
 use crate::xsld::view::{Answer, GroupMember, GroupView, MemberStatus, TaskStatus, TaskView};
 
 /// A member in the needed views.
@@ -106,9 +106,18 @@ pub fn missed_an_answer(seen: &Observation, state: &CacheState) -> bool {
         let stays = seen.pods.get(ordinal).is_some_and(|pod| pod.running && !pod.deleting);
         stays && established_report(seen, state, *ordinal).is_some_and(unknown)
     };
-    let unread = matches!(seen.grids, Some(Answer::Unknown { .. }))
-        || matches!(seen.templates, Some(Answer::Unknown { .. }));
+    let unread = seen.grids.as_ref().is_some_and(is_unread)
+        || seen.templates.as_ref().is_some_and(is_unread);
     state.operation.is_none() && (unread || state.members.keys().any(silent))
+}
+
+/// Whether the list, or anything on it, could not be read.
+fn is_unread<T>(shown: &Answer<Shown<T>>) -> bool {
+    match shown {
+        Answer::Known(shown) => !shown.unread().is_empty(),
+        Answer::Refused { .. } => false,
+        Answer::Unknown { .. } => true,
+    }
 }
 
 /// The view of an established member, if it has one.

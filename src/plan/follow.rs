@@ -197,11 +197,10 @@ fn not_seen_at_rest(inputs: Inputs<'_>) -> Option<String> {
     if state.bootstrapped && views::needed(seen, state, Ordinal::MAX).is_none() {
         return Some("no member tells a present view of the group".to_owned());
     }
-    if !wanted.grids.is_empty() && !matches!(seen.grids, Some(Answer::Known(_))) {
-        return Some("no member tells the grids".to_owned());
-    }
-    if !wanted.templates.is_empty() && !matches!(seen.templates, Some(Answer::Known(_))) {
-        return Some("no member tells the grid templates".to_owned());
+    let grids = wanted.grids.values().map(|grid| seen.grid(&grid.name).err());
+    let templates = wanted.templates.values().map(|it| seen.template(&it.name).err());
+    if let Some(unseen) = grids.chain(templates).flatten().next() {
+        return Some(unseen);
     }
     let replicas = state.committed.replicas.unwrap_or(0);
     let (_, claim, _) = storage::smaller(seen, replicas, &wanted.storage)?;

@@ -19,7 +19,7 @@ use super::Claim;
 use super::story::Story;
 use crate::decide::watch::Watch;
 use crate::decide::{Inputs, replication, steps};
-use crate::observation::Observation;
+use crate::observation::{Observation, Shown};
 use crate::xsld::view::{Answer, GridStatus, GridView, GroupView};
 
 /// A world in which every step succeeds.
@@ -91,8 +91,8 @@ impl<'a> Ideal<'a> {
         self.state.apply(Stamp { seq: 0, time_us: 0, operation }, event)?;
         if matches!(event, Event::Bootstrapped { .. }) {
             // A group that has just been formed has neither.
-            self.seen.grids.get_or_insert(Answer::Known(BTreeMap::new()));
-            self.seen.templates.get_or_insert(Answer::Known(BTreeMap::new()));
+            self.seen.grids.get_or_insert(Answer::Known(Shown::default()));
+            self.seen.templates.get_or_insert(Answer::Known(Shown::default()));
         }
         self.note();
         Ok(())
@@ -229,7 +229,7 @@ impl<'a> Ideal<'a> {
     /// The grid is as its DataGrid wants it, and placed.
     fn set_grid(&mut self, uid: &str, name: &str) {
         let Some(Answer::Known(grids)) = &mut self.seen.grids else { return };
-        let grid = grids.entry(name.to_owned()).or_insert_with(|| GridView {
+        let grid = grids.there_mut().entry(name.to_owned()).or_insert_with(|| GridView {
             name: name.to_owned(),
             status: GridStatus::Online,
             fields: BTreeMap::new(),
@@ -243,7 +243,8 @@ impl<'a> Ideal<'a> {
     fn ripen_grids(&mut self, story: &mut Story) -> bool {
         let Some(Answer::Known(grids)) = &mut self.seen.grids else { return false };
         let mut changed = false;
-        for grid in grids.values_mut().filter(|grid| grid.status == GridStatus::Created) {
+        for grid in grids.there_mut().values_mut().filter(|grid| grid.status == GridStatus::Created)
+        {
             grid.status = GridStatus::Online;
             changed = true;
             story.assume(format!("grid {}, which is being placed, comes Online", grid.name));

@@ -19,7 +19,7 @@ use crate::xsld::view::{Answer, GroupView};
 /// A group at rest whose grids are seen, and there are none.
 fn group(size: u32) -> World {
     let mut world = World::group(size);
-    world.seen.grids = Some(Answer::Known(BTreeMap::new()));
+    world.seen.grids = Some(Answer::Known([].into()));
     world
 }
 

@@ -280,8 +280,11 @@ impl<'a> Facts<'a> {
     pub(super) fn grids(&self) -> (Vec<String>, Option<i32>) {
         let seen = self.inputs.seen.and_then(|seen| seen.grids.as_ref());
         let Some(Answer::Known(grids)) = seen else { return (Vec::new(), None) };
-        let names = grids.keys().take(MAX_LISTED_GRIDS).map(|name| sentence(name, 253));
-        (names.collect(), Some(number(grids.len())))
+        // One that is not listed and cannot be read by itself may be none.
+        let listed = grids.statuses().filter(|(_, status)| status.is_some());
+        let names: BTreeSet<&str> = listed.map(|(name, _)| name).collect();
+        let first = names.iter().take(MAX_LISTED_GRIDS).map(|name| sentence(name, 253));
+        (first.collect(), Some(number(names.len())))
     }
 
     /// One entry for each member. An entry whose pod, address and being Online are as in `previous`

@@ -10,7 +10,7 @@ use super::{GridInputs, operation};
 use crate::crd::{ConditionReason as Reason, ConditionType as Type, DataGridStatus, JournalStatus};
 use crate::decide::grids::has_fields;
 use crate::validate;
-use crate::xsld::view::{Answer, GridStatus, GridView};
+use crate::xsld::view::{GridStatus, GridView};
 
 /// Most names that `drift` lists.
 const DRIFT_MAX: usize = 32;
@@ -77,9 +77,9 @@ impl<'a> Grid<'a> {
         let object = inputs.object;
         let own_name = object.metadata.name.as_deref().unwrap_or_default();
         let name = inputs.wanted.map_or(own_name, |wanted| wanted.name.as_str());
-        let live = match inputs.seen.and_then(|seen| seen.grids.as_ref()) {
-            Some(Answer::Known(grids)) => grids.get(name).map_or(Live::Absent, Live::There),
-            Some(Answer::Refused { .. } | Answer::Unknown { .. }) | None => Live::Unseen,
+        let live = match inputs.seen.map(|seen| seen.grid(name)) {
+            Some(Ok(live)) => live.map_or(Live::Absent, Live::There),
+            Some(Err(_)) | None => Live::Unseen,
         };
         let open = inputs.state.and_then(|state| state.operation.as_ref());
         let about_it = |operation: &&Operation| is_about(&operation.goal, inputs.uid);
@@ -145,7 +145,7 @@ impl<'a> Grid<'a> {
     fn in_the_way(&self) -> Option<Verdict> {
         let inputs = self.inputs;
         if self.deleting {
-            return Some(Verdict::no(Reason::Deleting, "the DataGrid is being deleted"));
+            return Some(Verdict::no(Reason::Deleting, self.going()));
         }
         if !inputs.invalid.is_empty() {
             return Some(Verdict::no(Reason::SpecInvalid, validate::summary(inputs.invalid)));
@@ -160,25 +160,46 @@ impl<'a> Grid<'a> {
     }
 
     fn refusal(&self, reason: &str) -> String {
+        if self.deleting {
+            return self.going();
+        }
         format!("the group refuses grid {}: {reason}; change the spec to try anew", self.name)
     }
 
+    /// What is told of a DataGrid that is being deleted: what it waits for, and what would end that.
+    fn going(&self) -> String {
+        let or_let_go = "set spec.deletionPolicy to Retain to let the DataGrid go without its grid";
+        let name = self.name;
+        if let Some(reason) = self.inputs.refused {
+            return format!(
+                "the group refuses to delete grid {name}: {reason}; it is asked again after a \
+                 while; or {or_let_go}"
+            );
+        }
+        if let Some(other) = self.other {
+            let other = operation::named(other);
+            return format!("the DataGrid is being deleted: grid {name} waits for {other}");
+        }
+        match self.live {
+            Live::Unseen if self.inputs.seen.is_some() => {
+                let (_, why) = self.unseen();
+                format!(
+                    "the DataGrid is being deleted and waits until it is seen whether the grid is \
+                     gone: {why}; or {or_let_go}"
+                )
+            }
+            Live::Unseen | Live::There(_) | Live::Absent => {
+                "the DataGrid is being deleted".to_owned()
+            }
+        }
+    }
+
     fn unseen(&self) -> (Reason, String) {
-        let why = match self.inputs.seen.map(|seen| &seen.grids) {
-            None => "the cache could not be looked at just now".to_owned(),
-            Some(None) => "no member of the group tells its grids just now".to_owned(),
-            Some(Some(Answer::Unknown { .. } | Answer::Known(_))) => {
-                "the group's answer about its grids was not understood or did not come".to_owned()
-            }
-            Some(Some(Answer::Refused { status, .. })) => {
-                format!("the group refuses to tell its grids ({status})")
-            }
-        };
-        let reason = match self.inputs.seen {
-            None => Reason::NotObserved,
-            Some(_) => Reason::GroupUnreachable,
-        };
-        (reason, why)
+        match self.inputs.seen.map(|seen| seen.grid(self.name)) {
+            None => (Reason::NotObserved, "the cache could not be looked at just now".to_owned()),
+            Some(Ok(_)) => (Reason::NotObserved, "the grid was seen".to_owned()),
+            Some(Err(why)) => (Reason::GroupUnreachable, why),
+        }
     }
 
     fn ready(&self) -> Verdict {
@@ -245,7 +266,7 @@ impl<'a> Grid<'a> {
             return Verdict::yes(operation::reason(own), operation::message(own));
         }
         if self.deleting {
-            return Verdict::yes(Reason::Deleting, "the DataGrid is being deleted");
+            return Verdict::yes(Reason::Deleting, self.going());
         }
         match self.in_the_way() {
             Some(verdict) => verdict,
@@ -255,7 +276,7 @@ impl<'a> Grid<'a> {
 
     fn degraded(&self) -> Verdict {
         if self.deleting {
-            return Verdict::no(Reason::Deleting, "the DataGrid is being deleted");
+            return Verdict::no(Reason::Deleting, self.going());
         }
         match self.live {
             Live::There(live) if live.status == GridStatus::Error => {

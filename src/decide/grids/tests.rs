@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::decide::testing::World;
+use crate::observation::Unread;
 
 const UID: &str = "grid-uid";
 
@@ -121,4 +122,58 @@ fn a_grid_that_is_not_ours_yet_is_not_deleted() {
     world.state.grids.clear();
     let Decision::Record(events) = world.settled() else { panic!() };
     assert_eq!(events[0].name(), "grid_adopted");
+}
+
+/// A second grid of the cache, which nobody has made yet.
+fn want_another(world: &mut World) {
+    let another = WantedGrid { name: "h".into(), ..world.wanted.grids[UID].clone() };
+    world.wanted.grids.insert("other-uid".into(), another);
+}
+
+/// The grid cannot be read by itself any more.
+fn cannot_read(world: &mut World, listed: Option<GridStatus>) {
+    let Some(Answer::Known(grids)) = &mut world.seen.grids else { panic!("no grids are seen") };
+    grids.cannot_read("g".into(), Unread { reason: "refused 403: no".into(), listed });
+}
+
+#[test]
+fn one_grid_that_cannot_be_read_holds_up_no_other() {
+    let mut world = world(GridStatus::Online);
+    want_another(&mut world);
+    cannot_read(&mut world, None);
+    let decision = world.settled();
+    let Decision::Begin { kind: OperationKind::GridCreate, goal, .. } = &decision else {
+        panic!("{decision:?}")
+    };
+    assert!(matches!(goal, Goal::Grid { name, .. } if name == "h"), "{goal:?}");
+}
+
+#[test]
+fn nothing_is_done_to_a_grid_that_cannot_be_read_and_its_object_stays() {
+    for listed in [None, Some(GridStatus::Online), Some(GridStatus::Error)] {
+        let mut world = world(GridStatus::Online);
+        cannot_read(&mut world, listed);
+        assert_eq!(world.settled(), Decision::Rest, "it may be as it should be");
+        world.wanted.grids.get_mut(UID).unwrap().deleting = true;
+        assert_eq!(world.settled(), Decision::Rest, "it may be gone");
+        let grid = world.wanted.grids[UID].clone();
+        assert!(!is_settled(world.inputs(), UID, &grid), "nobody saw it gone");
+        show(&mut world, Some(GridStatus::Online));
+        assert!(matches!(world.settled(), Decision::Begin { .. }));
+    }
+}
+
+#[test]
+fn what_was_sent_for_a_grid_that_cannot_be_read_is_neither_done_nor_sent_again() {
+    let mut world = world(GridStatus::Online);
+    world.wanted.grids.get_mut(UID).unwrap().deleting = true;
+    let begin = world.settled();
+    world.follow(begin);
+    let Decision::Run { step, .. } = world.settled() else { panic!() };
+    world.intend(step);
+    cannot_read(&mut world, None);
+    assert!(matches!(world.settled(), Decision::InDoubt(_)));
+    show(&mut world, None);
+    let Decision::Record(events) = world.decide() else { panic!() };
+    assert_eq!(events[0].name(), "step_succeeded");
 }

@@ -171,10 +171,17 @@ impl<'a> Pods<'a> {
             let message = "the grids cannot be read".to_owned();
             return wait(Reason::GroupUnreachable, message);
         };
-        match grids.values().find(|grid| grid.status != GridStatus::Online) {
-            Some(grid) => {
-                let message = format!("grid {} is not placed on all members", grid.name);
+        // The list tells the status of a grid that cannot be read by itself, too.
+        let online = Some(&GridStatus::Online);
+        match grids.statuses().find(|(_, status)| *status != online) {
+            Some((name, Some(_))) => {
+                let message = format!("grid {name} is not placed on all members");
                 wait(Reason::WaitingForPlacement, message)
+            }
+            Some((name, None)) => {
+                let why = grids.unread().get(name).map_or("", |unread| &unread.reason);
+                let message = format!("whether grid {name} is placed cannot be read: {why}");
+                wait(Reason::GroupUnreachable, message)
             }
             None => Ok(()),
         }

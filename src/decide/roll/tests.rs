@@ -183,6 +183,11 @@ fn nothing_is_rolled_while_a_member_is_away_or_a_grid_is_not_placed() {
     assert_eq!(told(&world.settled()), "wait WaitingForPlacement");
     world.seen.grids = None;
     assert_eq!(told(&world.settled()), "wait GroupUnreachable");
+    let mut unread = crate::observation::Shown::default();
+    let reason = "refused 403: no".to_owned();
+    unread.cannot_read("g".into(), crate::observation::Unread { reason, listed: None });
+    world.seen.grids = Some(Answer::Known(unread));
+    assert_eq!(told(&world.settled()), "wait GroupUnreachable");
     world.seen.grids = Some(Answer::Known([].into()));
     world.breaks(1, None);
     assert_eq!(told(&world.settled()), "wait WaitingForPods");

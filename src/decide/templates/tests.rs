@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::decide::testing::World;
+use crate::observation::{Shown, Unread};
 use crate::xsld::view::{GridStatus, GridView};
 
 const UID: &str = "template-uid";
@@ -13,7 +14,7 @@ fn world(live: Option<&str>) -> World {
         WantedTemplate { name: "t".into(), generation: 1, digest: "d1".into(), deleting: false },
     );
     show(&mut world, live);
-    world.seen.grids = Some(Answer::Known(BTreeMap::new()));
+    world.seen.grids = Some(Answer::Known([].into()));
     world
 }
 
@@ -67,7 +68,7 @@ fn grid(template: &str) -> WantedGrid {
 fn serve_grid(world: &mut World, template: &str) {
     let fields = BTreeMap::from([("templateName".to_owned(), template.to_owned())]);
     let view = GridView { name: "g".into(), status: GridStatus::Online, fields };
-    world.seen.grids = Some(Answer::Known(BTreeMap::from([("g".into(), view)])));
+    world.seen.grids = Some(Answer::Known(Shown::from([("g".into(), view)])));
 }
 
 #[test]
@@ -126,7 +127,7 @@ fn a_template_in_use_stays_until_its_grid_is_gone() {
     let template = world.wanted.templates[UID].clone();
     let told = in_use(world.inputs(), UID, &template).unwrap();
     assert!(told.contains("grid g"), "{told}");
-    world.seen.grids = Some(Answer::Known(BTreeMap::new()));
+    world.seen.grids = Some(Answer::Known([].into()));
     begun(&mut world, OperationKind::TemplateDelete);
     let step = run(&mut world);
     assert!(matches!(&step, Step::DeleteTemplate { name, .. } if name == "t"));
@@ -212,4 +213,32 @@ fn an_upload_that_was_taken_and_is_not_shown_is_not_sent_again_under_its_key() {
     assert!(matches!(world.decide(), Decision::InDoubt(_)));
     let Decision::Record(events) = world.settled() else { panic!() };
     assert_eq!(events[0].name(), "step_failed");
+}
+
+#[test]
+fn one_template_that_cannot_be_read_holds_up_no_other() {
+    let mut world = world(None);
+    let other = WantedTemplate { name: "u".into(), ..world.wanted.templates[UID].clone() };
+    world.wanted.templates.insert("z-other".into(), other);
+    let Some(Answer::Known(templates)) = &mut world.seen.templates else { panic!() };
+    let unread = Unread { reason: "refused 500: no".into(), listed: None };
+    templates.cannot_read("t".into(), unread);
+    assert!(begun(&mut world, OperationKind::TemplateUpload).contains("no template u"));
+    assert!(!is_there(world.inputs(), "t"), "a grid still waits for it");
+}
+
+#[test]
+fn a_template_stays_while_a_grid_that_cannot_be_read_may_be_made_from_it() {
+    let mut world = world(Some("d1"));
+    adopted(&mut world, "d1");
+    goes(&mut world);
+    serve_grid(&mut world, "other");
+    let Some(Answer::Known(grids)) = &mut world.seen.grids else { panic!() };
+    let unread = Unread { reason: "refused 403: no".into(), listed: Some(GridStatus::Online) };
+    grids.cannot_read("h".into(), unread);
+    assert_eq!(world.settled(), Decision::Rest);
+    let told = in_use(world.inputs(), UID, &world.wanted.templates[UID]).unwrap();
+    assert!(told.contains("grid h") && told.contains("403"), "{told}");
+    serve_grid(&mut world, "other");
+    begun(&mut world, OperationKind::TemplateDelete);
 }

@@ -8,7 +8,7 @@ use super::always::{Wish, wishes};
 use super::*;
 use crate::decide::Decision;
 use crate::decide::testing::incarnation;
-use crate::observation::Growth;
+use crate::observation::{Growth, Shown};
 use crate::xsld::view::{GridStatus, GridView, TaskStatus};
 
 /// A world with a memory of who is in the group, and of who holds the database and its replica.
@@ -95,7 +95,7 @@ impl Slow {
         }
         if self.listed.is_empty() {
             self.listed = vec![0];
-            self.world.seen.grids = Some(Answer::Known(BTreeMap::new()));
+            self.world.seen.grids = Some(Answer::Known([].into()));
         }
         self.tell();
     }
@@ -241,7 +241,7 @@ fn started(size: u32, wish: &Wish, grid: bool) -> Slow {
         world.apply(adopted);
         let fields = BTreeMap::from([("numPartition".to_owned(), "17".to_owned())]);
         let grid = GridView { name: "g".to_owned(), status: GridStatus::Online, fields };
-        world.seen.grids = Some(Answer::Known(BTreeMap::from([("g".to_owned(), grid)])));
+        world.seen.grids = Some(Answer::Known(Shown::from([("g".to_owned(), grid)])));
     }
     let listed: Vec<Ordinal> = (0..size).collect();
     let claim_size = if size == 0 { world.wanted.storage.as_str() } else { "1Gi" }.to_owned();

@@ -36,7 +36,7 @@ fn want_template_of_grids(world: &mut World, digest: &str, deleting: bool) {
     let template =
         WantedTemplate { name: "t".into(), generation: 1, digest: digest.into(), deleting };
     world.wanted.templates.insert("uid-t".into(), template);
-    world.seen.templates.get_or_insert(Answer::Known(BTreeMap::new()));
+    world.seen.templates.get_or_insert(Answer::Known([].into()));
 }
 
 #[test]

@@ -12,8 +12,10 @@ use super::*;
 use crate::crd::{DataGrid, DataGridSpec};
 use crate::decide::WantedGrid;
 use crate::decide::testing::World;
+use crate::observation::Shown;
 use crate::status::{Problem, grid as compute};
 use crate::validate::Invalid;
+use crate::xsld::view::Answer;
 
 const UID: &str = "grid-uid";
 
@@ -67,11 +69,11 @@ impl Scene {
 
     fn live(&mut self, status: GridStatus, timeout: &str) {
         let grid = GridView { name: "g".into(), status, fields: fields(timeout) };
-        self.world.seen.grids = Some(Answer::Known(BTreeMap::from([("g".into(), grid)])));
+        self.world.seen.grids = Some(Answer::Known(Shown::from([("g".into(), grid)])));
     }
 
     fn absent(&mut self) {
-        self.world.seen.grids = Some(Answer::Known(BTreeMap::new()));
+        self.world.seen.grids = Some(Answer::Known([].into()));
     }
 
     fn status(&self) -> DataGridStatus {
