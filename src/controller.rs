@@ -5,6 +5,7 @@
 //! [`pass::reconcile`], which is all of it on one screen.
 
 pub mod credentials;
+pub mod findings;
 pub mod grids;
 pub mod monitor;
 pub mod objects;
@@ -149,6 +150,8 @@ pub struct Context {
     pub templates: templates::Sights,
     /// What is known of the nodes.
     pub nodes: Nodes,
+    /// What the passes over each object found in their way.
+    pub findings: findings::Memories,
     watches: Mutex<HashMap<String, Watch>>,
     keyrings: Mutex<HashMap<String, Arc<Keyring>>>,
     fatal: Mutex<Option<Fatal>>,
@@ -211,6 +214,7 @@ impl Context {
             stop: parts.stop,
             templates: templates::Sights::default(),
             nodes: Nodes::default(),
+            findings: findings::Memories::default(),
             watches: Mutex::default(),
             keyrings: Mutex::default(),
             fatal: Mutex::default(),
@@ -246,6 +250,7 @@ impl Context {
             Some(watch) => watches.insert(uid.to_owned(), watch),
             None => {
                 self.templates.forget(uid);
+                self.findings.forget(uid);
                 self.keyrings.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
                 watches.remove(uid)
             }
@@ -272,6 +277,7 @@ impl Context {
         }
         let before = self.store.state(subject.stream).unwrap_or_default();
         let expected = self.store.stream_head(subject.stream).map_or(0, |head| head.stream_seq);
+        let events = bound(events);
         let append = Append {
             stream: subject.stream,
             expected,
@@ -372,6 +378,16 @@ impl Context {
             }
         }
     }
+}
+
+/// The events as they can be recorded, whatever was answered. What does not fit is logged in full.
+pub(crate) fn bound(mut events: Vec<Event>) -> Vec<Event> {
+    for event in &mut events {
+        for text in event.bound() {
+            warn!(event = event.name(), text, "a text is too long for a record: it was cut there");
+        }
+    }
+    events
 }
 
 /// The cache that a pass is about.

@@ -79,6 +79,8 @@ pub struct Wanted {
     pub grids: BTreeMap<String, WantedGrid>,
     /// The templates that are to be in this cache, or to go from it, by UID of their GridTemplate.
     pub templates: BTreeMap<String, WantedTemplate>,
+    /// Whether the two could not be read: then nothing is begun and nothing ends for what they lack.
+    pub unread: bool,
 }
 
 /// A GridTemplate, as far as decisions need it.
@@ -261,6 +263,13 @@ fn after_roll(inputs: Inputs<'_>) -> Decision {
 /// What is left when the members and the replica are as they should be.
 fn after_replication(inputs: Inputs<'_>) -> Decision {
     match storage::decide(inputs) {
+        Decision::Rest if inputs.wanted.unread => match &inputs.state.operation {
+            Some(_) => {
+                let message = "the DataGrids and GridTemplates cannot be read just now";
+                Decision::wait(Reason::NotObserved, message)
+            }
+            None => Decision::Rest,
+        },
         Decision::Rest => templates::decide(inputs, grids::decide),
         decision => decision,
     }

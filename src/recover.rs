@@ -337,7 +337,7 @@ async fn append(
         epoch,
         operation: None,
         time_us: clock.wall().as_microsecond(),
-        events,
+        events: crate::controller::bound(events),
         blobs: vec![],
     };
     let store = store.clone();

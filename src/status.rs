@@ -43,6 +43,19 @@ pub struct Problem {
     pub message: String,
 }
 
+impl Problem {
+    /// Whether it is that the API server did not comply.
+    #[must_use]
+    pub fn is_of_the_api_server(&self) -> bool {
+        matches!(
+            self.reason,
+            ConditionReason::WriteRefused
+                | ConditionReason::ReadRefused
+                | ConditionReason::ApiUnavailable
+        )
+    }
+}
+
 /// Everything that the status of an `XsldCache` is computed from.
 #[derive(Clone, Debug)]
 pub struct CacheInputs<'a> {
@@ -52,6 +65,8 @@ pub struct CacheInputs<'a> {
     pub invalid: &'a [Invalid],
     /// What else is in the way.
     pub problems: &'a [Problem],
+    /// Whether it was known how to speak to the members.
+    pub asked: bool,
     /// What was seen; none when Kubernetes could not be read or nothing was looked at.
     pub seen: Option<&'a Observation>,
     /// What the journal knows.

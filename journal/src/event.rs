@@ -8,8 +8,10 @@
 //! type with an upcaster; the golden bytes in the tests refuse anything else. No field may be
 //! skipped, flattened or hold free JSON values.
 
+mod bound;
 mod step;
 
+pub use bound::bounded;
 pub use step::{Incarnation, MemberRef, Receipt, Step, Survivor, Text};
 
 use serde::{Deserialize, Serialize};

@@ -6,46 +6,51 @@ use kube::Api;
 use kube::api::{Patch, PatchParams};
 use secrecy::SecretString;
 
-use super::objects::timed;
+use super::findings::{Findings, Thing};
+use super::objects::{known_forms, timed};
 use super::pass::Pass;
-use super::{Context, Error, Subject};
+use super::{Context, Subject};
 use crate::manifests::{self, FIELD_MANAGER};
 use crate::observe::keyring::same;
 use crate::xsld::view::Answer;
 
-/// The password that all members took last; none before that was ever seen.
-///
-/// # Errors
-/// When the API server cannot be read.
+/// The password that all members took last, and none before that was ever seen; or nothing when
+/// that cannot be read, which is a finding.
 pub(super) async fn held(
     context: &Context,
     subject: &Subject,
-) -> Result<Option<SecretString>, Error> {
+    findings: &mut Findings<'_>,
+) -> Option<Option<SecretString>> {
     let api: Api<Secret> = Api::namespaced(context.client.clone(), &subject.identity.namespace);
     let name = manifests::held_credentials_name(&subject.identity.name);
-    let read = timed("read a Secret", context.times.request, api.get_opt(&name)).await?;
+    let read = timed("read a Secret", context.times.request, api.get_opt(&name)).await;
+    let read = findings.read(&Thing::new("Secret", &name), read)?;
     // A Secret of that name which is not this cache's says nothing about its members.
     let ours = read.filter(|secret| {
         let owners = secret.metadata.owner_references.iter().flatten();
         owners.into_iter().any(|owner| owner.uid == subject.identity.uid)
     });
     let bytes = ours.and_then(|secret| secret.data?.remove(manifests::KEY_ADMIN_PASSWORD));
-    Ok(bytes.and_then(|bytes| String::from_utf8(bytes.0).ok()).map(SecretString::from))
+    Some(bytes.and_then(|bytes| String::from_utf8(bytes.0).ok()).map(SecretString::from))
 }
 
-/// Keeps the present password once every member takes it. Until then the former one stays.
-///
-/// # Errors
-/// When the API server refuses.
-pub(super) async fn keep(pass: &Pass<'_>) -> Result<(), Error> {
-    let (Some(access), context) = (&pass.access, pass.context) else { return Ok(()) };
+/// Keeps the present password once every member takes it. Until then the former one stays. A
+/// refusal is a finding.
+pub(super) async fn keep(pass: &Pass<'_>, findings: &mut Findings<'_>) {
+    let (Some(access), context) = (&pass.access, pass.context) else { return };
     let passwords = &access.passwords;
     if !all_take(pass, &passwords.current) {
-        return Ok(());
+        return;
     }
-    let held = held(context, pass.subject).await?;
+    let Some(held) = held(context, pass.subject, findings).await else { return };
+    let thing = Thing::new("Secret", manifests::held_credentials_name(&pass.subject.identity.name));
     if held.is_some_and(|held| same(&held, &passwords.current)) {
-        return Ok(());
+        findings.is_well(&thing);
+        return;
+    }
+    // Its digest would tell something of a password: one wish is as good as another here.
+    if !findings.may_write(&thing, "") {
+        return;
     }
     let secret = manifests::held_credentials(&pass.subject.identity, &passwords.current);
     let namespace = &pass.subject.identity.namespace;
@@ -54,7 +59,8 @@ pub(super) async fn keep(pass: &Pass<'_>) -> Result<(), Error> {
     let params = PatchParams::apply(FIELD_MANAGER).force();
     let patch = Patch::Apply(&document);
     let write = api.patch(secret.name(), &params, &patch);
-    timed("keep the password", context.times.request, write).await.map(drop)
+    let written = timed("keep the password", context.times.request, write).await;
+    findings.wrote(&thing, "", &known_forms(&passwords.current), written);
 }
 
 /// Whether the group is there, every committed member has a pod that answered, and with this

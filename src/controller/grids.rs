@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::{ObjectRef, Store as Cache};
-use kube::{Api, ResourceExt};
+use kube::{Api, Resource as _, ResourceExt};
 use xsld_journal::state::CacheState;
 
+use super::findings::{Findings, Thing};
 use super::pass::Pass;
 use super::templates::{self, Templates};
 use super::{Context, Error, Subject, objects};
@@ -43,6 +44,8 @@ pub struct Grids {
     pub invalid: BTreeMap<String, Vec<Invalid>>,
     /// The templates that some of them are made from.
     pub templates: Templates,
+    /// Whether the one or the other could not be read.
+    pub unread: bool,
 }
 
 impl Grids {
@@ -139,37 +142,62 @@ fn meant(grid: &DataGrid, names: &[String]) -> Found {
 /// Finds the cache of a DataGrid and keeps its finalizer; its cache's pass does the rest.
 ///
 /// # Errors
-/// When the API server cannot be read or written.
+/// None: what cannot be read or written is told.
 pub async fn reconcile(
     grid: Arc<DataGrid>,
     context: Arc<Context>,
     caches: Cache<XsldCache>,
 ) -> Result<Action, Error> {
+    let (reference, uid) = (grid.object_ref(&()), grid.uid().unwrap_or_default());
+    let mut findings = Findings::about(&context, &reference, &uid);
+    let action = examine(&grid, &context, &caches, &mut findings).await;
+    findings.tell().await;
+    Ok(action)
+}
+
+async fn examine(
+    grid: &DataGrid,
+    context: &Context,
+    caches: &Cache<XsldCache>,
+    findings: &mut Findings<'_>,
+) -> Action {
     let api: Api<DataGrid> =
         Api::namespaced(context.client.clone(), grid.namespace().as_deref().unwrap_or_default());
     let deleting = grid.metadata.deletion_timestamp.is_some();
     let ours = grid.finalizers().iter().any(|name| name == FINALIZER);
-    match find(&grid, &caches, &context).await? {
-        Ok(_) if !deleting && !ours => {
+    let finalizer = Thing::new("finalizer of DataGrid", grid.name_any());
+    let found = find(grid, caches, context).await;
+    let found = findings.read(&Thing::all("XsldCaches"), found);
+    // Which cache is meant is not known: nothing is taken off, and what is in the way is told.
+    let in_the_way = match found {
+        None => None,
+        Some(Ok(_)) if !deleting && !ours => {
             let mut finalizers = grid.finalizers().to_vec();
             finalizers.push(FINALIZER.to_owned());
-            objects::set_finalizers(&context, &api, &grid, &finalizers).await?;
-            Ok(Action::requeue(context.times.poll_idle))
+            let write = objects::set_finalizers(context, &api, grid, &finalizers);
+            findings.write(&finalizer, "", write).await;
+            None
         }
         // The caches that this looked at may be a moment behind: they are looked at again.
-        Ok(_) => Ok(Action::requeue(context.times.poll_idle)),
+        Some(Ok(_)) => None,
         // Without a cache there is no grid to delete.
-        Err(_) if deleting => {
-            if ours {
-                objects::remove_finalizer(&context, &api, &*grid).await?;
+        Some(Err(_)) if deleting => {
+            if !ours {
+                return Action::await_change();
             }
-            Ok(Action::await_change())
+            let write = objects::remove_finalizer(context, &api, grid);
+            if findings.write(&finalizer, "", write).await.is_some() {
+                return Action::await_change();
+            }
+            None
         }
-        Err(problem) => {
-            tell(&context, &grid, Err(problem), &[]).await?;
-            Ok(Action::requeue(context.times.poll_idle))
-        }
+        Some(Err(problem)) => Some(problem),
+    };
+    if let Some(problem) = in_the_way.or_else(|| findings.problems().first().cloned()) {
+        let status = Thing::new("status of DataGrid", grid.name_any());
+        findings.write(&status, "", tell(context, grid, Err(problem), &[])).await;
     }
+    Action::requeue(findings.next(context.times.poll_idle))
 }
 
 async fn tell(
@@ -196,17 +224,19 @@ async fn tell(
     Ok(())
 }
 
-/// The DataGrids of a cache, as they are to be worked on.
-///
-/// # Errors
-/// When they cannot be listed.
+/// The DataGrids of a cache, as they are to be worked on. That they cannot be read is a finding.
 pub async fn wanted(
     context: &Context,
     subject: &Subject,
     caches: &Cache<XsldCache>,
-) -> Result<Grids, Error> {
-    let templates = templates::wanted(context, subject, caches).await?;
-    listed(context, subject, &caches.state(), templates).await
+    findings: &mut Findings<'_>,
+) -> Grids {
+    let unread = Grids { unread: true, ..Grids::default() };
+    let templates = templates::wanted(context, subject, caches).await;
+    let templates = findings.read(&Thing::all("GridTemplates with their ConfigMaps"), templates);
+    let Some(templates) = templates else { return unread };
+    let listed = listed(context, subject, &caches.state(), templates).await;
+    findings.read(&Thing::all("DataGrids"), listed).unwrap_or(unread)
 }
 
 /// The same for other caches than the watched ones, and without anybody taking note of it.
@@ -295,7 +325,11 @@ fn body(valid: &ValidGrid, template: &str) -> GridBody {
 
 /// After the pass: the finalizers of grids that are gone come off, and every DataGrid's status is
 /// told from the same evidence as the cache's.
-pub(super) async fn finish(pass: &Pass<'_>, decision: Option<&Decision>) -> Result<(), Error> {
+pub(super) async fn finish(
+    pass: &Pass<'_>,
+    decision: Option<&Decision>,
+    findings: &mut Findings<'_>,
+) {
     let context = pass.context;
     let namespace = &pass.subject.identity.namespace;
     let api: Api<DataGrid> = Api::namespaced(context.client.clone(), namespace);
@@ -307,8 +341,9 @@ pub(super) async fn finish(pass: &Pass<'_>, decision: Option<&Decision>) -> Resu
             let done = leaving
                 || wanted.is_none_or(|grid| decisions::is_settled(inputs, uid, grid))
                     && decision.is_some();
-            if done {
-                objects::remove_finalizer(context, &api, object).await?;
+            let finalizer = Thing::new("finalizer of DataGrid", object.name_any());
+            let remove = objects::remove_finalizer(context, &api, object);
+            if done && findings.write(&finalizer, "", remove).await.is_some() {
                 continue;
             }
         }
@@ -332,9 +367,13 @@ pub(super) async fn finish(pass: &Pass<'_>, decision: Option<&Decision>) -> Resu
             journal_id: context.store.head().journal_id,
             now: context.clock.wall(),
         });
-        publish::publish_grid(&context.client, object, &status, context.times.request).await?;
+        let write = async {
+            let (client, timeout) = (&context.client, context.times.request);
+            Ok(publish::publish_grid(client, object, &status, timeout).await?)
+        };
+        let thing = Thing::new("status of DataGrid", object.name_any());
+        findings.write(&thing, "", write).await;
     }
-    Ok(())
 }
 
 /// The template that a grid waits for. One that is there as it is wanted waits for none.

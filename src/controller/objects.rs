@@ -6,16 +6,20 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 
+use super::findings::{Findings, Thing};
 use super::{Context, Error, Subject};
 use crate::crd::{FINALIZER, XsldCache};
 use crate::events::Note;
 use crate::execute::{self, Target};
 use crate::manifests::{self, ANNOTATION_OPERATION, ANNOTATION_SEQUENCE, Budgets, FIELD_MANAGER};
-use crate::validate::ValidCache;
+use crate::validate::{SecretSource, ValidCache};
 
 /// A call with its own timeout: the client's retries within one call can take minutes.
 pub(super) async fn timed<T>(
@@ -30,24 +34,34 @@ pub(super) async fn timed<T>(
     }
 }
 
-/// Puts the finalizer on the cache; true when it was not there, and nothing else may be done
-/// before it is seen.
-///
-/// # Errors
-/// When the API server refuses.
-pub async fn add_finalizer(context: &Context, object: &XsldCache) -> Result<bool, Error> {
-    let present = object.metadata.finalizers.iter().flatten().any(|name| name == FINALIZER);
-    if present {
-        return Ok(false);
-    }
+/// Puts the finalizer on the cache; true when that was done. That it was refused is a finding.
+pub async fn add_finalizer(
+    context: &Context,
+    object: &XsldCache,
+    findings: &mut Findings<'_>,
+) -> bool {
     let api: Api<XsldCache> = Api::namespaced(
         context.client.clone(),
         object.metadata.namespace.as_deref().unwrap_or_default(),
     );
     let mut finalizers = object.metadata.finalizers.clone().unwrap_or_default();
     finalizers.push(FINALIZER.to_owned());
-    set_finalizers(context, &api, object, &finalizers).await?;
-    Ok(true)
+    let write = set_finalizers(context, &api, object, &finalizers);
+    findings.write(&finalizer_of(object), "", write).await.is_some()
+}
+
+/// Takes the finalizer off a cache that is closed; true when that was done. That it was refused is
+/// a finding.
+pub async fn release(context: &Context, object: &XsldCache, findings: &mut Findings<'_>) -> bool {
+    let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+    let api: Api<XsldCache> = Api::namespaced(context.client.clone(), namespace);
+    let write = remove_finalizer(context, &api, object);
+    findings.write(&finalizer_of(object), "", write).await.is_some()
+}
+
+fn finalizer_of(object: &XsldCache) -> Thing {
+    let name = object.metadata.name.as_deref().unwrap_or_default();
+    Thing::new("finalizer of XsldCache", name)
 }
 
 /// Takes the finalizer off. The object then ends; that it is gone already is fine.
@@ -102,19 +116,19 @@ where
     timed("set the finalizers", context.times.request, write).await.map(|_| ())
 }
 
-/// Applies what differs among the supporting objects, and the Secret for plain credentials.
-///
-/// # Errors
-/// When the API server refuses.
+/// Applies what differs among the supporting objects, and the Secret for plain credentials. One that
+/// is refused is a finding; the others are applied all the same.
 pub async fn apply_supporting(
     context: &Context,
     subject: &Subject,
     cache: &ValidCache,
-) -> Result<(), Error> {
+    findings: &mut Findings<'_>,
+) {
     let operator_namespace = Some(context.operator_namespace.as_str());
     if let Some(secret) = manifests::credentials_secret(cache, &subject.identity) {
-        let made = apply(context, subject, secret.expose_document()).await?;
-        if made == Applied::Created {
+        let (document, secrets) = (secret.expose_document(), plain(cache));
+        let made = apply_where(context, subject, findings, (document, &secrets), |_| true).await;
+        if made == Some(Applied::Created) {
             let note = Note {
                 reason: "PlainCredentials",
                 warning: true,
@@ -131,22 +145,37 @@ pub async fn apply_supporting(
         }
     }
     for object in manifests::supporting(cache, &subject.identity, operator_namespace) {
-        apply(context, subject, object).await?;
+        apply(context, subject, findings, object).await;
     }
-    Ok(())
+}
+
+/// The secrets that the spec holds in plain text: no answer of the API server is told with them.
+fn plain(cache: &ValidCache) -> Vec<SecretString> {
+    let credentials = &cache.credentials;
+    let sources = [&credentials.admin_password, &credentials.secret_key];
+    let plain = sources.into_iter().filter_map(|source| match source {
+        SecretSource::Plain(text) => Some(text),
+        SecretSource::Ref(_) => None,
+    });
+    plain.flat_map(known_forms).collect()
+}
+
+/// A secret as it is, and as it stands in a Secret's data.
+pub(super) fn known_forms(secret: &SecretString) -> [SecretString; 2] {
+    let encoded = STANDARD.encode(secret.expose_secret());
+    [secret.clone(), SecretString::from(encoded)]
 }
 
 /// Applies the disruption budgets where they differ. No pod is ever in both, not even when this ends
 /// between two writes: such a pod is evicted by nobody, and a drain takes that for an error. So a
-/// primary's budget lets go first and takes hold last; one that holds nobody is not made.
-///
-/// # Errors
-/// When the API server refuses.
+/// primary's budget lets go first and takes hold last, and not at all after a refusal; one that
+/// holds nobody is not made.
 pub async fn apply_budgets(
     context: &Context,
     subject: &Subject,
     budgets: &Budgets,
-) -> Result<(), Error> {
+    findings: &mut Findings<'_>,
+) {
     let of = |budgets: &Budgets| {
         let (others, own) = manifests::pod_disruption_budgets(&subject.identity, budgets);
         (manifests::document(&others), manifests::document(&own))
@@ -154,12 +183,13 @@ pub async fn apply_budgets(
     let (others, own) = of(budgets);
     let (_, vacant) = of(&Budgets { primary: None, ..budgets.clone() });
     let holds_another = |live: Option<&Value>| live.is_some_and(|it| manifests::differs(&own, it));
-    apply_where(context, subject, vacant, holds_another).await?;
-    apply(context, subject, others).await?;
-    if budgets.primary.is_some() {
-        apply(context, subject, own).await?;
+    let vacated = apply_where(context, subject, findings, (vacant, &[]), holds_another).await;
+    if vacated.is_none() || apply(context, subject, findings, others).await.is_none() {
+        return;
     }
-    Ok(())
+    if budgets.primary.is_some() {
+        apply(context, subject, findings, own).await;
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,17 +199,25 @@ enum Applied {
     Created,
 }
 
-async fn apply(context: &Context, subject: &Subject, object: Value) -> Result<Applied, Error> {
-    apply_where(context, subject, object, |_| true).await
+async fn apply(
+    context: &Context,
+    subject: &Subject,
+    findings: &mut Findings<'_>,
+    object: Value,
+) -> Option<Applied> {
+    apply_where(context, subject, findings, (object, &[]), |_| true).await
 }
 
-/// Applies an object where what is there allows it, and does nothing else.
+/// Applies an object where what is there allows it, and does nothing else. None when it could not
+/// be read or written, which is a finding. What the API server says of it is told without the
+/// secrets.
 async fn apply_where(
     context: &Context,
     subject: &Subject,
-    object: Value,
+    findings: &mut Findings<'_>,
+    (object, secrets): (Value, &[SecretString]),
     may: impl FnOnce(Option<&Value>) -> bool,
-) -> Result<Applied, Error> {
+) -> Option<Applied> {
     let text = |field: &str| object.pointer(field).and_then(Value::as_str).unwrap_or_default();
     let (api_version, kind) = (text("/apiVersion").to_owned(), text("/kind").to_owned());
     let name = text("/metadata/name").to_owned();
@@ -188,16 +226,28 @@ async fn apply_where(
     let resource = ApiResource::from_gvk_with_plural(&gvk, &plural(&kind));
     let api: Api<DynamicObject> =
         Api::namespaced_with(context.client.clone(), &subject.identity.namespace, &resource);
-    let live = timed("read an object", context.times.request, api.get_opt(&name)).await?;
+    let (thing, timeout) = (Thing::new(&kind, &name), context.times.request);
+    let live = findings.read(&thing, timed("read an object", timeout, api.get_opt(&name)).await)?;
     let live = live.as_ref().map(manifests::document);
     let is_same = live.as_ref().is_some_and(|live| !manifests::differs(&object, live));
     if is_same || !may(live.as_ref()) {
-        return Ok(Applied::Same);
+        findings.is_well(&thing);
+        return Some(Applied::Same);
+    }
+    let wish = wish(&object);
+    if !findings.may_write(&thing, &wish) {
+        return None;
     }
     let params = PatchParams::apply(FIELD_MANAGER).force();
     let patch = Patch::Apply(&object);
-    timed("apply an object", context.times.request, api.patch(&name, &params, &patch)).await?;
-    Ok(if live.is_some() { Applied::Changed } else { Applied::Created })
+    let written = timed("apply an object", timeout, api.patch(&name, &params, &patch)).await;
+    findings.wrote(&thing, &wish, secrets, written)?;
+    Some(if live.is_some() { Applied::Changed } else { Applied::Created })
+}
+
+/// What is to be written, as a digest: another wish is not the one that was refused.
+pub(super) fn wish(object: &Value) -> String {
+    blake3::hash(object.to_string().as_bytes()).to_hex().to_string()
 }
 
 /// The plural of the kinds that are applied here, in lower case as in paths.
@@ -210,47 +260,58 @@ fn plural(kind: &str) -> String {
 }
 
 /// Applies the StatefulSet as it is committed, when a field of ours differs. Never while a step
-/// that changes it is in doubt, nor below what is committed, nor before anything is committed.
-///
-/// # Errors
-/// When the API server refuses.
+/// that changes it is in doubt, nor below what is committed, nor before anything is committed. Gives
+/// whether it was tried; a refusal is a finding.
 pub async fn reassert_stateful_set(
     context: &Context,
     subject: &Subject,
     target: &Target<'_>,
-) -> Result<bool, Error> {
-    let Some(replicas) = target.state.committed.replicas else { return Ok(false) };
+    findings: &mut Findings<'_>,
+) -> bool {
+    let Some(replicas) = target.state.committed.replicas else { return false };
     let (Some(cache), Some((text, digest))) = (target.cache, &target.template) else {
-        return Ok(false);
+        return false;
     };
-    let Ok(template) = manifests::CommittedTemplate::read(text, digest) else { return Ok(false) };
-    if let Some(live) = target.live {
-        let document = manifests::document(live);
-        let committed = manifests::Committed { replicas, template: &template };
-        let mut desired =
-            manifests::stateful_set(cache, &subject.identity, committed, Some(&document));
-        carry_marks(&mut desired, &document);
-        if live.metadata.deletion_timestamp.is_some() || !manifests::differs(&desired, &document) {
-            return Ok(false);
-        }
-        let live_replicas = live.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
-        if live_replicas != i32::try_from(replicas).unwrap_or(i32::MAX) {
-            let note = Note {
-                reason: "ReplicasChanged",
-                warning: true,
-                message: format!(
-                    "somebody set the StatefulSet to {live_replicas} replicas; it is set back to \
-                     {replicas}: change spec.size of the XsldCache instead"
-                ),
-                operation: None,
-                seq: None,
-                action: "SetReplicas",
-            };
-            subject.publish(context, &[note]).await;
+    let Ok(template) = manifests::CommittedTemplate::read(text, digest) else { return false };
+    let thing = Thing::new("StatefulSet", &subject.identity.name);
+    let live = target.live.map(manifests::document);
+    let committed = manifests::Committed { replicas, template: &template };
+    let mut desired = manifests::stateful_set(cache, &subject.identity, committed, live.as_ref());
+    if let Some(document) = &live {
+        carry_marks(&mut desired, document);
+        let leaves = document.pointer("/metadata/deletionTimestamp").is_some();
+        if leaves || !manifests::differs(&desired, document) {
+            findings.is_well(&thing);
+            return false;
         }
     }
-    execute::apply_stateful_set(target, replicas, None).await;
-    Ok(true)
+    let wish = wish(&desired);
+    if !findings.may_write(&thing, &wish) {
+        return false;
+    }
+    if let Some(live) = target.live {
+        let live_replicas = live.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+        if live_replicas != i32::try_from(replicas).unwrap_or(i32::MAX) {
+            subject.publish(context, &[replicas_changed(live_replicas, replicas)]).await;
+        }
+    }
+    let effect = execute::apply_stateful_set(target, replicas, None).await;
+    findings.took_effect(&thing, &wish, &effect);
+    true
+}
+
+fn replicas_changed(live: i32, committed: u32) -> Note {
+    Note {
+        reason: "ReplicasChanged",
+        warning: true,
+        message: format!(
+            "somebody set the StatefulSet to {live} replicas; it is set back to {committed}: \
+             change spec.size of the XsldCache instead"
+        ),
+        operation: None,
+        seq: None,
+        action: "SetReplicas",
+    }
 }
 
 /// The marks of the last step stay as they are: they are not part of what is committed.

@@ -4,16 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::Api;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::Store as Cache;
 use xsld_journal::event::{OperationId, Step};
 use xsld_journal::record::text_for_event;
 use xsld_journal::state::CacheState;
 
-use super::resolve::{Resolved, resolve};
+use super::findings::{Findings, Thing};
+use super::resolve::resolve;
 use super::{Context, Error, Subject, credentials, grids, objects, step, templates};
-use crate::crd::{FINALIZER, OnFailure, ReplicationMode, ResetHalfJoined, VolumePolicy, XsldCache};
+use crate::crd::{
+    FINALIZER, OnFailure, ReplicationMode, ResetHalfJoined, VolumePolicy, XsldCache,
+    XsldCacheStatus,
+};
 use crate::decide::watch::Watch;
 use crate::decide::{Decision, Inputs, Wanted, decide, replication, roll, steps, views};
 use crate::execute::Target;
@@ -46,10 +49,11 @@ pub(super) struct Pass<'a> {
     pub(super) watch: Watch,
 }
 
-/// Looks at one cache, does at most one thing, and says when to look again.
+/// Looks at one cache, does at most one thing, and says when to look again. What is refused or
+/// cannot be read is told, and the pass goes on with what it may.
 ///
 /// # Errors
-/// When Kubernetes or the journal could not be read or written; the next pass begins anew.
+/// When the term of leadership is over.
 pub async fn reconcile(
     object: &XsldCache,
     context: &Context,
@@ -62,57 +66,84 @@ pub async fn reconcile(
         context.keep_watch(&subject.identity.uid, None);
         return Ok(Action::await_change());
     }
+    let mut findings = Findings::of(context, &subject);
     // Nothing is done before the finalizer is seen: a cache that vanished in between would leave
     // behind what nobody knows of.
-    if !deleting && objects::add_finalizer(context, object).await? {
+    if !ours && objects::add_finalizer(context, object, &mut findings).await {
+        findings.tell().await;
         return Ok(Action::requeue(SOON));
     }
     let valid = validate::cache(object);
-    if let (Err(invalid), false) = (&valid, deleting) {
-        tell_invalid(context, object, &subject, invalid).await?;
-        return Ok(Action::await_change());
-    }
-    let valid = valid.ok();
-    let resolved = match &valid {
-        Some(valid) => resolve(context, &subject, valid).await?,
-        None => Resolved { access: None, problems: vec![] },
+    let action = match (valid, deleting) {
+        (Err(invalid), false) => {
+            tell_unseen(context, object, &subject, (&invalid, &[]), &mut findings).await;
+            findings.next_action()
+        }
+        (valid, _) => {
+            let examined = Examined { object, subject: &subject, valid: valid.ok(), ours };
+            examine(context, caches, examined, &mut findings).await?
+        }
     };
-    if let (Some(valid), false) = (&valid, deleting) {
-        objects::apply_supporting(context, &subject, valid).await?;
+    findings.tell().await;
+    Ok(action)
+}
+
+/// The cache of one pass.
+struct Examined<'a> {
+    object: &'a XsldCache,
+    subject: &'a Subject,
+    valid: Option<ValidCache>,
+    /// Whether our finalizer was seen on it.
+    ours: bool,
+}
+
+async fn examine(
+    context: &Context,
+    caches: &Cache<XsldCache>,
+    examined: Examined<'_>,
+    findings: &mut Findings<'_>,
+) -> Result<Action, Error> {
+    let Examined { object, subject, valid, ours } = examined;
+    let deleting = object.metadata.deletion_timestamp.is_some();
+    let generation = object.metadata.generation.unwrap_or(0);
+    let access = match &valid {
+        Some(valid) => resolve(context, subject, valid, generation, findings).await,
+        None => None,
+    };
+    let makes = ours && !deleting;
+    if let (Some(valid), true) = (&valid, makes) {
+        objects::apply_supporting(context, subject, valid, findings).await;
     }
-    let grids = grids::wanted(context, &subject, caches).await?;
-    let mut pass = Pass::look(context, object, &subject, valid, resolved.access, grids).await?;
-    if pass.valid.is_some() && !deleting {
-        objects::apply_budgets(context, &subject, &pass.budgets()).await?;
+    let grids = grids::wanted(context, subject, caches, findings).await;
+    let makes = makes && valid.is_some();
+    let looked = Pass::look(context, object, subject, valid, access, grids).await;
+    let Some(mut pass) = findings.ended(looked)? else {
+        let problems = findings.problems().to_vec();
+        // What is not told yet changes nothing of what was told.
+        if !problems.is_empty() {
+            tell_unseen(context, object, subject, (&[], &problems), findings).await;
+        }
+        return Ok(Action::requeue(findings.next(context.times.poll_active)));
+    };
+    if makes {
+        objects::apply_budgets(context, subject, &pass.budgets(), findings).await;
     }
-    let acted = pass.act().await?;
+    let acted = if ours { pass.act().await.map(Some) } else { Ok(None) };
+    let acted = findings.ended(acted)?.flatten();
     context.keep_watch(&subject.identity.uid, Some(pass.watch.clone()));
-    if pass.state.closed {
-        let api: Api<XsldCache> =
-            Api::namespaced(context.client.clone(), &subject.identity.namespace);
-        objects::remove_finalizer(context, &api, object).await?;
+    if pass.state.closed && objects::release(context, object, findings).await {
         context.keep_watch(&subject.identity.uid, None);
         return Ok(Action::await_change());
     }
-    // After a step the objects that were read are old: what differs now is looked at next time.
-    let reasserted = acted.is_some() && pass.reassert(deleting).await?;
-    if !deleting && acted == Some(Decision::Rest) {
-        credentials::keep(&pass).await?;
-    }
-    // One slow answer is no news: a status that followed it would be written back a moment later.
-    if acted.is_some() && resolved.problems.is_empty() && pass.is_hiccup(deleting) {
-        return Ok(Action::requeue(context.times.poll_active));
-    }
-    pass.tell(&resolved.problems, acted.as_ref()).await?;
-    templates::finish(&pass);
-    grids::finish(&pass, acted.as_ref()).await?;
-    Ok(Action::requeue(match acted {
-        None => SOON,
-        Some(Decision::Rest) if !reasserted && resolved.problems.is_empty() => {
-            context.times.poll_idle
-        }
-        Some(_) => context.times.poll_active,
-    }))
+    pass.end(acted, findings).await
+}
+
+/// What came of deciding.
+enum Acted {
+    /// Something was done.
+    Done,
+    /// Nothing: this is waited for.
+    Waits(Box<Decision>),
 }
 
 impl<'a> Pass<'a> {
@@ -207,8 +238,14 @@ impl<'a> Pass<'a> {
         inputs(&self.wanted, &self.seen, state, now, self.access.as_ref())
     }
 
+    /// Decides and does it.
+    async fn act(&mut self) -> Result<Acted, Error> {
+        let waits = self.decided().await?;
+        Ok(waits.map_or(Acted::Done, |decision| Acted::Waits(Box::new(decision))))
+    }
+
     /// Decides and does it. `None` when something was done; else what is waited for.
-    async fn act(&mut self) -> Result<Option<Decision>, Error> {
+    async fn decided(&mut self) -> Result<Option<Decision>, Error> {
         let evictions_before = evictions(&self.state);
         for _ in 0..RECORDS_MAX {
             // The disruption budget follows the operation before its first step and after its end.
@@ -277,7 +314,44 @@ impl<'a> Pass<'a> {
         }
     }
 
-    async fn reassert(&self, deleting: bool) -> Result<bool, Error> {
+    /// After the decision: what differs is set right, and all is told. `acted` is none when the
+    /// decision was not made, or not to its end.
+    async fn end(
+        &self,
+        acted: Option<Acted>,
+        findings: &mut Findings<'_>,
+    ) -> Result<Action, Error> {
+        let context = self.context;
+        let deleting = self.wanted.deleting;
+        let waits = match &acted {
+            Some(Acted::Waits(decision)) => Some(&**decision),
+            Some(Acted::Done) | None => None,
+        };
+        // After a step the objects that were read are old: what differs now is looked at next time.
+        let reasserted = waits.is_some() && self.reassert(deleting, findings).await;
+        if !deleting && waits == Some(&Decision::Rest) {
+            credentials::keep(self, findings).await;
+        }
+        let active = context.times.poll_active;
+        // One slow answer is no news: a status that followed it would be written back a moment later.
+        if waits.is_some() && findings.problems().is_empty() && self.is_hiccup(deleting) {
+            return Ok(Action::requeue(active));
+        }
+        // Nor is a decision that was not made for what may pass by itself.
+        if acted.is_some() || !findings.problems().is_empty() {
+            self.tell(findings, waits).await;
+        }
+        templates::finish(self);
+        grids::finish(self, waits, findings).await;
+        let at_rest = waits == Some(&Decision::Rest) && !reasserted && findings.is_all_refused();
+        Ok(Action::requeue(match &acted {
+            Some(Acted::Done) => SOON,
+            Some(Acted::Waits(_)) if at_rest => findings.next(context.times.poll_idle),
+            Some(Acted::Waits(_)) | None => active,
+        }))
+    }
+
+    async fn reassert(&self, deleting: bool, findings: &mut Findings<'_>) -> bool {
         let changing = self.state.open_step().is_some_and(|open| {
             matches!(
                 open.step,
@@ -291,22 +365,21 @@ impl<'a> Pass<'a> {
             && !changing
             && context.clock.now() >= context.acts_from
             && context.leadership.covers(context.times.request);
-        if !may {
-            return Ok(false);
-        }
-        objects::reassert_stateful_set(context, self.subject, &self.target()).await
+        may && objects::reassert_stateful_set(context, self.subject, &self.target(), findings).await
     }
 
-    async fn tell(&self, problems: &[Problem], decision: Option<&Decision>) -> Result<(), Error> {
+    async fn tell(&self, findings: &mut Findings<'_>, decision: Option<&Decision>) {
         let context = self.context;
         let template = self.target().template;
         let committed =
             template.as_ref().and_then(|(text, digest)| CommittedTemplate::read(text, digest).ok());
         let update = self.valid.as_ref().and_then(|_| roll::waits(self.inputs(&self.state)));
+        let problems = findings.problems().to_vec();
         let status = status::cache(&status::CacheInputs {
             object: self.object,
             invalid: &[],
-            problems,
+            problems: &problems,
+            asked: self.access.is_some(),
             seen: Some(&self.seen),
             state: &self.state,
             decision,
@@ -320,10 +393,23 @@ impl<'a> Pass<'a> {
             selector: self.subject.identity.selector_text(),
             now: context.clock.wall(),
         });
-        let (client, timeout) = (&context.client, context.times.request);
-        publish::publish_cache(client, self.object, &status, timeout).await?;
-        Ok(())
+        publish(context, self.object, &status, findings).await;
     }
+}
+
+/// Writes the status of a cache. That it is refused is told by an Event and the log.
+async fn publish(
+    context: &Context,
+    object: &XsldCache,
+    status: &XsldCacheStatus,
+    findings: &mut Findings<'_>,
+) {
+    let name = object.metadata.name.as_deref().unwrap_or_default();
+    let write = async {
+        let (client, timeout) = (&context.client, context.times.request);
+        Ok(publish::publish_cache(client, object, status, timeout).await?)
+    };
+    findings.write(&Thing::new("status of XsldCache", name), "", write).await;
 }
 
 /// What a decision looks at. Without access to the members no task is known by its command.
@@ -377,32 +463,38 @@ async fn look(
     Ok((objects, seen))
 }
 
-async fn tell_invalid(
+/// Tells a status without a look at the world: the spec is broken, or the world cannot be read.
+async fn tell_unseen(
     context: &Context,
     object: &XsldCache,
     subject: &Subject,
-    invalid: &[Invalid],
-) -> Result<(), Error> {
+    (invalid, problems): (&[Invalid], &[Problem]),
+    findings: &mut Findings<'_>,
+) {
     let state = context.store.state(subject.stream).unwrap_or_default();
+    let committed = state.committed.template.as_ref().and_then(|committed| {
+        let text = context.store.text(&committed.text)?;
+        CommittedTemplate::read(&text, &committed.digest).ok()
+    });
     let status = status::cache(&status::CacheInputs {
         object,
         invalid,
-        problems: &[],
+        problems,
+        asked: false,
         seen: None,
         state: &state,
         decision: None,
         head: context.store.stream_head(subject.stream),
         journal_id: context.store.head().journal_id,
         gap: context.store.log_state().gap.clone(),
-        image: None,
+        image: committed.as_ref().and_then(CommittedTemplate::image),
         target_image: None,
         wanted_template: None,
         update: None,
         selector: subject.identity.selector_text(),
         now: context.clock.wall(),
     });
-    publish::publish_cache(&context.client, object, &status, context.times.request).await?;
-    Ok(())
+    publish(context, object, &status, findings).await;
 }
 
 /// What the spec asks for. Of a spec that is broken, and then the cache is being deleted, only the
@@ -439,6 +531,7 @@ fn wanted(
         storage: valid.map(|valid| valid.storage.size.clone()).unwrap_or_default(),
         grids: BTreeMap::clone(&grids.wanted),
         templates: BTreeMap::clone(&grids.templates.wanted),
+        unread: grids.unread,
     };
     (wanted, json)
 }

@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use kube::Api;
 
+use super::findings::Findings;
 use super::pass::{self, Pass};
-use super::resolve::{Resolved, resolve};
+use super::resolve::resolve;
 use super::{Context, Subject, grids, objects};
 use crate::crd::XsldCache;
 use crate::plan::{self, End, Plan, Wait};
@@ -65,21 +66,24 @@ pub async fn rehearse(
         Err(_) if deleting => None,
         Err(invalid) => return Err(Error::Invalid(invalid)),
     };
-    let nothing = || Resolved { access: None, problems: vec![] };
-    let now = match validate::cache(live) {
-        Ok(now) => resolve(context, &subject, &now).await?,
-        Err(_) => nothing(),
+    let (mut now, mut then) = (Findings::of(context, &subject), Findings::of(context, &subject));
+    let generation = live.metadata.generation.unwrap_or(0);
+    let access = match validate::cache(live) {
+        Ok(valid) => resolve(context, &subject, &valid, generation, &mut now).await,
+        Err(_) => None,
     };
-    let then = match &valid {
-        Some(valid) if live.spec != object.spec => resolve(context, &subject, valid).await?,
-        Some(_) | None => nothing(),
-    };
+    if let Some(valid) = &valid
+        && live.spec != object.spec
+    {
+        // A proposed password is not tried on the members: only what is missing counts.
+        drop(resolve(context, &subject, valid, generation, &mut then).await);
+    }
     let caches = caches(context, &subject, &object).await?;
     let grids = grids::read(context, &subject, &caches).await?;
-    let unheard = now.access.is_none() && !deleting;
-    let pass = Pass::look(context, &object, &subject, valid, now.access, grids).await?;
+    let unheard = access.is_none() && !deleting;
+    let pass = Pass::look(context, &object, &subject, valid, access, grids).await?;
     let mut plan = plan(pass).await?;
-    let problems: Vec<Wait> = now.problems.iter().chain(&then.problems).map(wait).collect();
+    let problems: Vec<Wait> = now.problems().iter().chain(then.problems()).map(wait).collect();
     if let (true, Some(first)) = (unheard && plan.end != End::Settled, problems.first()) {
         plan.end = End::Waits(first.clone());
     }
@@ -149,4 +153,4 @@ async fn caches(
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -1,7 +1,7 @@
 //! One step: its intent durable, then checked once more, then fenced, then its one effect, then
 //! its outcome durable.
 
-use xsld_journal::event::{Event, Step, StepKey, Text};
+use xsld_journal::event::{Event, Step, StepKey, Text, bounded};
 use xsld_journal::state::{OpenStep, Progress};
 
 use super::Error;
@@ -90,7 +90,7 @@ pub(super) async fn resend(pass: &mut Pass<'_>, key: StepKey) -> Result<Option<D
             outcome(key, effect)
         }
         Effect::Refused { reason } | Effect::Unknown { reason } => {
-            if open.progress == (Progress::Unknown { reason: reason.clone() }) {
+            if open.progress == (Progress::Unknown { reason: bounded(&reason) }) {
                 pass.watch.unsettle();
                 return Ok(Some(Decision::wait(Reason::InDoubt, reason)));
             }

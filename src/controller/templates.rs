@@ -11,12 +11,13 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::core::{Selector, SelectorExt};
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::{ObjectRef, Store as Cache};
-use kube::{Api, ResourceExt};
+use kube::{Api, Resource as _, ResourceExt};
 use uuid::Uuid;
 use xsld_journal::event::Goal;
 use xsld_journal::record::StreamId;
 use xsld_journal::state::CacheState;
 
+use super::findings::{Findings, Thing};
 use super::pass::Pass;
 use super::{Context, Error, Subject, objects};
 use crate::crd::{ConditionReason as Reason, Document, FINALIZER, GridTemplate, XsldCache};
@@ -313,6 +314,10 @@ fn about_it(state: &CacheState, uid: &str) -> bool {
 
 /// After the pass: what it knew of each template, for the templates' own reconciles.
 pub(super) fn finish(pass: &Pass<'_>) {
+    // What this cache is to have is not known: it may come to want any of them.
+    if pass.grids.unread {
+        return;
+    }
     let inputs = pass.inputs(&pass.state);
     let known = pass.grids.templates.wanted.iter().map(|(uid, template)| {
         let seen = Seen {
@@ -329,37 +334,61 @@ pub(super) fn finish(pass: &Pass<'_>) {
 /// Keeps the finalizer of a GridTemplate and tells its status.
 ///
 /// # Errors
-/// When the API server cannot be read or written.
+/// None: what cannot be read or written is told.
 pub async fn reconcile(
     template: Arc<GridTemplate>,
     context: Arc<Context>,
 ) -> Result<Action, Error> {
+    let Some(uid) = template.uid() else { return Ok(Action::await_change()) };
+    let reference = template.object_ref(&());
+    let mut findings = Findings::about(&context, &reference, &uid);
+    let action = examine(&template, &context, &uid, &mut findings).await;
+    findings.tell().await;
+    Ok(action)
+}
+
+async fn examine(
+    template: &GridTemplate,
+    context: &Context,
+    uid: &str,
+    findings: &mut Findings<'_>,
+) -> Action {
     let namespace = template.namespace().unwrap_or_default();
     let api: Api<GridTemplate> = Api::namespaced(context.client.clone(), &namespace);
-    let Some(uid) = template.uid() else { return Ok(Action::await_change()) };
     let deleting = template.metadata.deletion_timestamp.is_some();
     let ours = template.finalizers().iter().any(|name| name == FINALIZER);
     if deleting && !ours {
-        return Ok(Action::await_change());
+        return Action::await_change();
     }
+    let finalizer = Thing::new("finalizer of GridTemplate", template.name_any());
     if !deleting && !ours {
         let mut finalizers = template.finalizers().to_vec();
         finalizers.push(FINALIZER.to_owned());
-        objects::set_finalizers(&context, &api, &*template, &finalizers).await?;
-        return Ok(Action::requeue(context.times.poll_idle));
+        let write = objects::set_finalizers(context, &api, template, &finalizers);
+        if findings.write(&finalizer, "", write).await.is_some() {
+            return Action::requeue(context.times.poll_idle);
+        }
     }
     let of_caches: Api<XsldCache> = Api::namespaced(context.client.clone(), &namespace);
     let params = kube::api::ListParams::default();
     let list = of_caches.list(&params);
-    let listed = objects::timed("list the XsldCaches", context.times.request, list).await?;
-    let caches: Vec<Candidate> = listed.items.iter().map(Candidate::of).collect();
-    if deleting && !is_held(&context, &namespace, &caches, &uid) {
-        objects::remove_finalizer(&context, &api, &*template).await?;
-        return Ok(Action::await_change());
+    let listed = objects::timed("list the XsldCaches", context.times.request, list).await;
+    let listed = findings.read(&Thing::all("XsldCaches"), listed);
+    let caches: Option<Vec<Candidate>> =
+        listed.map(|listed| listed.items.iter().map(Candidate::of).collect());
+    // As long as the caches cannot be read, any of them may hold it.
+    if let Some(caches) = &caches
+        && deleting
+        && !is_held(context, &namespace, caches, uid)
+    {
+        let write = objects::remove_finalizer(context, &api, template);
+        if findings.write(&finalizer, "", write).await.is_some() {
+            return Action::await_change();
+        }
     }
-    let settled = tell(&context, &template, &uid, &caches).await?;
+    let settled = tell(context, template, uid, caches.as_deref(), findings).await;
     let again = if settled { context.times.poll_idle } else { context.times.poll_active };
-    Ok(Action::requeue(again))
+    Action::requeue(findings.next(again))
 }
 
 /// Whether a cache has the template, is about to get it, or may be.
@@ -371,12 +400,15 @@ fn is_held(context: &Context, namespace: &str, caches: &[Candidate], uid: &str) 
     recorded || caches.iter().any(|cache| context.templates.may_upload(&cache.uid, uid))
 }
 
+/// Tells the status; gives whether the template is as it should be.
 async fn tell(
     context: &Context,
     template: &GridTemplate,
     uid: &str,
-    caches: &[Candidate],
-) -> Result<bool, Error> {
+    listed: Option<&[Candidate]>,
+    findings: &mut Findings<'_>,
+) -> bool {
+    let caches = listed.unwrap_or_default();
     let namespace = template.namespace().unwrap_or_default();
     let valid = validate::template(template);
     let invalid = valid.as_ref().err().cloned().unwrap_or_default();
@@ -384,33 +416,25 @@ async fn tell(
     let mut names = BTreeSet::new();
     let mut problem = None;
     if let Ok(valid) = &valid {
-        match documents(context, &namespace, valid).await? {
-            Ok(documents) => digest = Some(documents.digest()),
-            Err(found) => problem = Some(found),
+        let documents = documents(context, &namespace, valid).await;
+        match findings.read(&Thing::all("ConfigMaps with the documents"), documents) {
+            Some(Ok(documents)) => digest = Some(documents.digest()),
+            Some(Err(found)) => problem = Some(found),
+            None => {}
         }
         match chosen(&valid.target, caches) {
             Ok(found) => names = found,
-            Err(found) => problem = problem.or(Some(found)),
+            Err(found) if listed.is_some() => problem = problem.or(Some(found)),
+            Err(_) => {}
         }
     }
-    let uploads: Vec<CacheUpload> = caches
-        .iter()
-        .filter_map(|cache| {
-            let stream = StreamId(cache.uid.parse::<Uuid>().ok()?);
-            let state = context.store.state(stream).unwrap_or_default();
-            let selected = names.contains(&cache.name);
-            let seen = context.templates.of(&cache.uid, uid);
-            (selected || about_it(&state, uid)).then(|| CacheUpload {
-                cache: cache.name.clone(),
-                selected,
-                state,
-                head: context.store.stream_head(stream),
-                refused: seen.refused,
-                waits: seen.waits,
-            })
-        })
-        .collect();
-    let status = status::template(&TemplateInputs {
+    let problem = findings.problems().first().cloned().or(problem);
+    // What is not known yet, and may be in a moment, changes nothing of what was told.
+    if problem.is_none() && findings.has_untold() {
+        return false;
+    }
+    let uploads = uploads(context, uid, caches, &names);
+    let mut status = status::template(&TemplateInputs {
         object: template,
         uid,
         invalid: &invalid,
@@ -420,9 +444,41 @@ async fn tell(
         journal_id: context.store.head().journal_id,
         now: context.clock.wall(),
     });
+    if let (None, Some(former)) = (listed, &template.status) {
+        (status.uploads, status.upload_count) = (former.uploads.clone(), former.upload_count);
+    }
     let settled = status.conditions.iter().any(|it| it.type_ == "Ready" && it.status == "True");
-    publish::publish_template(&context.client, template, &status, context.times.request).await?;
-    Ok(settled)
+    let write = async {
+        let (client, timeout) = (&context.client, context.times.request);
+        Ok(publish::publish_template(client, template, &status, timeout).await?)
+    };
+    let thing = Thing::new("status of GridTemplate", template.name_any());
+    findings.write(&thing, "", write).await;
+    settled
+}
+
+/// The caches that are to have the template, and those that have it or are about it just now.
+fn uploads(
+    context: &Context,
+    uid: &str,
+    caches: &[Candidate],
+    names: &BTreeSet<String>,
+) -> Vec<CacheUpload> {
+    let known = caches.iter().filter_map(|cache| {
+        let stream = StreamId(cache.uid.parse::<Uuid>().ok()?);
+        let state = context.store.state(stream).unwrap_or_default();
+        let selected = names.contains(&cache.name);
+        let seen = context.templates.of(&cache.uid, uid);
+        (selected || about_it(&state, uid)).then(|| CacheUpload {
+            cache: cache.name.clone(),
+            selected,
+            state,
+            head: context.store.stream_head(stream),
+            refused: seen.refused,
+            waits: seen.waits,
+        })
+    });
+    known.collect()
 }
 
 #[cfg(test)]

@@ -227,6 +227,12 @@ reasons! {
     CapacityShort,
     /// A member shows a certificate that none of the trusted authorities signed.
     CertificateUntrusted,
+    /// The API server refuses a write of an object; the message has its words.
+    WriteRefused,
+    /// The API server refuses a read of an object; the message has its words.
+    ReadRefused,
+    /// The API server does not answer, or answers with an error of its own.
+    ApiUnavailable,
 }
 
 #[cfg(test)]

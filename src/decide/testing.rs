@@ -58,6 +58,7 @@ impl World {
             storage: String::new(),
             grids: BTreeMap::new(),
             templates: BTreeMap::new(),
+            unread: false,
         };
         let seen = Observation {
             at: Moment::default(),

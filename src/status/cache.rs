@@ -136,7 +136,11 @@ fn reachable(facts: &Facts<'_>) -> Verdict {
     }
     let (reason, message) = unseen(facts);
     match reason {
-        Reason::NotObserved | Reason::Rebuilding => Verdict::unknown(reason, message),
+        Reason::NotObserved
+        | Reason::Rebuilding
+        | Reason::ReadRefused
+        | Reason::WriteRefused
+        | Reason::ApiUnavailable => Verdict::unknown(reason, message),
         _ if facts.group == Group::NotFormed && reason == Reason::GroupUnreachable => {
             Verdict::no(Reason::Bootstrapping, "the group is not formed yet")
         }
@@ -365,6 +369,8 @@ fn is_for_a_person(reason: Reason) -> bool {
             | Reason::CertificateChanged
             | Reason::CertificateUntrusted
             | Reason::ProfileInvalid
+            | Reason::WriteRefused
+            | Reason::ReadRefused
     )
 }
 

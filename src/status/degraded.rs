@@ -52,19 +52,20 @@ pub(super) fn impairment(facts: &Facts<'_>) -> Option<Why> {
 pub(super) fn unseen(facts: &Facts<'_>) -> Why {
     let inputs = facts.inputs;
     let in_the_way = inputs.problems.first().map(|problem| problem.message.as_str());
-    let Some(seen) = inputs.seen else {
+    if inputs.seen.is_none() {
         let why = match (inputs.invalid.is_empty(), in_the_way) {
             (false, _) => "the cache was not looked at, because its spec breaks a rule".to_owned(),
             (true, Some(message)) => format!("the cache was not looked at: {message}"),
             (true, None) => "the cache could not be looked at just now".to_owned(),
         };
-        return (Reason::NotObserved, why);
-    };
+        let refused = inputs.problems.iter().find(|problem| problem.is_of_the_api_server());
+        return (refused.map_or(Reason::NotObserved, |problem| problem.reason), why);
+    }
     if facts.group == Group::Unclear {
         let why = "a StatefulSet is there that the journal has never seen: its group is being read";
         return (Reason::Rebuilding, why.to_owned());
     }
-    if let (true, Some(message)) = (seen.reports.is_empty(), in_the_way) {
+    if let (false, Some(message)) = (inputs.asked, in_the_way) {
         return (Reason::NotObserved, format!("the members were not asked: {message}"));
     }
     if let Some(why) = refused(facts).or_else(|| untrusted(facts)) {

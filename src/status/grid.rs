@@ -145,7 +145,9 @@ impl<'a> Grid<'a> {
     fn in_the_way(&self) -> Option<Verdict> {
         let inputs = self.inputs;
         if self.deleting {
-            return Some(Verdict::no(Reason::Deleting, self.going()));
+            let refused = inputs.cache.as_ref().err().filter(|it| it.is_of_the_api_server());
+            let message = refused.map_or_else(|| self.going(), |it| it.message.clone());
+            return Some(Verdict::no(Reason::Deleting, message));
         }
         if !inputs.invalid.is_empty() {
             return Some(Verdict::no(Reason::SpecInvalid, validate::summary(inputs.invalid)));

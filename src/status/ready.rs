@@ -32,8 +32,10 @@ pub(super) fn verdict(facts: &Facts<'_>) -> Verdict {
 /// What stops the cache from being ready whatever the group looks like.
 fn in_the_way(facts: &Facts<'_>) -> Option<Verdict> {
     let inputs = facts.inputs;
+    let refused = inputs.problems.iter().find(|problem| problem.is_of_the_api_server());
     if facts.deleting {
         let message = waiting(facts).map(|waiting| waiting.message.as_str());
+        let message = message.or(refused.map(|problem| problem.message.as_str()));
         return Some(Verdict::no(
             Reason::Deleting,
             message.unwrap_or("the XsldCache is being deleted"),
@@ -42,8 +44,16 @@ fn in_the_way(facts: &Facts<'_>) -> Option<Verdict> {
     if !inputs.invalid.is_empty() {
         return Some(Verdict::no(Reason::SpecInvalid, validate::summary(inputs.invalid)));
     }
+    if inputs.seen.is_none() && refused.is_some() {
+        let (reason, message) = unseen(facts);
+        return Some(Verdict::unknown(reason, message));
+    }
     let problem = inputs.problems.first()?;
-    Some(Verdict::no(problem.reason, problem.message.clone()))
+    let message = match inputs.problems.len() {
+        1 => problem.message.clone(),
+        all => format!("{} (and {} more)", problem.message, all - 1),
+    };
+    Some(Verdict::no(problem.reason, message))
 }
 
 /// What runs or is waited for.

@@ -101,8 +101,11 @@ fn kept(inputs: &TemplateInputs<'_>) -> Option<String> {
 
 fn ready(inputs: &TemplateInputs<'_>) -> Verdict {
     if is_deleting(inputs) {
-        let message =
-            kept(inputs).unwrap_or_else(|| "the GridTemplate is being deleted".to_owned());
+        let refused = inputs.problem.filter(|problem| problem.is_of_the_api_server());
+        let refused = refused.map(|problem| problem.message.clone());
+        let message = kept(inputs)
+            .or(refused)
+            .unwrap_or_else(|| "the GridTemplate is being deleted".to_owned());
         return Verdict::no(Reason::Deleting, message);
     }
     if let Some((reason, message)) = in_the_way(inputs) {

@@ -63,10 +63,15 @@ impl Scene {
     }
 
     fn status(&self) -> XsldCacheStatus {
-        cache(&CacheInputs {
+        cache(&self.inputs())
+    }
+
+    fn inputs(&self) -> CacheInputs<'_> {
+        CacheInputs {
             object: &self.object,
             invalid: &self.invalid,
             problems: &self.problems,
+            asked: !self.world.seen.reports.is_empty(),
             seen: (!self.blind).then_some(&self.world.seen),
             state: &self.world.state,
             decision: self.decision.as_ref(),
@@ -79,7 +84,7 @@ impl Scene {
             update: self.update.as_ref(),
             selector: "app=c".into(),
             now: self.now,
-        })
+        }
     }
 
     /// Takes over the present status, as the next pass finds it, an hour and a bit later.

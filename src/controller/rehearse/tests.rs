@@ -98,7 +98,7 @@ fn objects(secret: bool) -> Value {
 }
 
 /// A context on that API server, with a journal that has its genesis.
-fn context(client: &kube::Client) -> (Arc<Context>, MemoryStore) {
+pub(in crate::controller) fn context(client: &kube::Client) -> (Arc<Context>, MemoryStore) {
     let store = MemoryStore::new(Uuid::from_u128(1));
     let genesis = Append {
         stream: StreamId::JOURNAL,

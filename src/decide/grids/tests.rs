@@ -177,3 +177,20 @@ fn what_was_sent_for_a_grid_that_cannot_be_read_is_neither_done_nor_sent_again()
     let Decision::Record(events) = world.decide() else { panic!() };
     assert_eq!(events[0].name(), "step_succeeded");
 }
+
+#[test]
+fn datagrids_that_cannot_be_read_end_nothing_and_begin_nothing() {
+    let mut world = world(GridStatus::Error);
+    begun(&mut world);
+    let wanted = std::mem::take(&mut world.wanted.grids);
+    world.wanted.unread = true;
+    let decision = world.settled();
+    assert!(matches!(decision, Decision::Wait(_)), "its operation is not ended: {decision:?}");
+    world.wanted.grids = wanted;
+    world.wanted.unread = false;
+    assert!(matches!(world.settled(), Decision::Run { .. }), "and goes on when they are read");
+    let mut rests = self::world(GridStatus::Error);
+    rests.wanted.grids.clear();
+    rests.wanted.unread = true;
+    assert_eq!(rests.settled(), Decision::Rest);
+}

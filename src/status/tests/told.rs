@@ -312,3 +312,41 @@ fn a_journal_that_was_begun_anew_after_a_loss_says_so_and_the_cache_is_ready() {
     assert!(message.contains(&Uuid::from_u128(7).to_string()), "{message}");
     assert_eq!(scene.told(Type::Ready).0, "True");
 }
+
+#[test]
+fn a_refused_object_keeps_ready_from_true_and_hides_nothing_of_the_group() {
+    let mut scene = Scene::group(2);
+    scene.problem(Reason::WriteRefused);
+    let ready = scene.told(Type::Ready);
+    assert_eq!((&*ready.0, &*ready.1, &*ready.2), ("False", "WriteRefused", "it is in the way"));
+    assert_eq!(scene.told(Type::NeedsAttention).1, "WriteRefused");
+    assert_eq!(scene.told(Type::GroupReachable).0, "True");
+    // Nobody answers any more: that is told beside it, and is not laid to the refusal.
+    scene.world.seen.reports.clear();
+    let status = cache(&CacheInputs { asked: true, ..scene.inputs() });
+    let reachable = told(&status, Type::GroupReachable);
+    assert_eq!((&*reachable.0, &*reachable.1), ("False", "GroupUnreachable"));
+}
+
+#[test]
+fn a_world_that_cannot_be_read_is_unknown_with_its_reason() {
+    let mut scene = Scene::group(2);
+    scene.published();
+    scene.problem(Reason::ReadRefused);
+    scene.blind = true;
+    for kind in [Type::Ready, Type::Degraded, Type::MembersJoined, Type::GroupReachable] {
+        let (truth, reason, message) = scene.told(kind);
+        assert_eq!((&*truth, &*reason), ("Unknown", "ReadRefused"), "{kind:?}");
+        assert!(message.contains("it is in the way"), "{message}");
+    }
+    assert_eq!(scene.told(Type::NeedsAttention).1, "ReadRefused");
+}
+
+#[test]
+fn a_deletion_that_is_refused_says_so() {
+    let mut scene = Scene::group(2);
+    scene.deleting();
+    scene.problem(Reason::WriteRefused);
+    let ready = scene.told(Type::Ready);
+    assert_eq!((&*ready.1, &*ready.2), ("Deleting", "it is in the way"));
+}

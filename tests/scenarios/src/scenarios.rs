@@ -18,6 +18,7 @@ mod operators;
 mod plans;
 mod profile;
 mod random;
+mod refusals;
 mod repairs;
 mod replication;
 mod retention;
@@ -37,6 +38,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(with_their_own(sweep::scenarios()));
     all.extend(random::scenarios());
     all.extend(repairs::scenarios());
+    all.extend(refusals::scenarios());
     all.extend(roll::scenarios());
     all.extend(availability::scenarios());
     all.extend(drains::scenarios());
