@@ -119,14 +119,15 @@ async fn hides_nothing(c: &Context) -> Result {
 }
 
 async fn new_cache(c: &Context) -> Result {
-    refuse(c, &[""], &["configmaps"]).await?;
-    let probe = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "probe"}});
-    refuses(c, Kind::ConfigMap, probe).await?;
+    refuse(c, &[""], &["services"]).await?;
+    let probe = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "probe"},
+        "spec": {"ports": [{"port": 80}]}});
+    refuses(c, Kind::Service, probe).await?;
     c.create("c", 1).await?;
     let refused = ("Ready", "False", "WriteRefused");
     let cache = c.wait_condition(Kind::Cache, "c", refused, MINUTE).await?;
     ensure!(says(&cache, "Ready", WORDS), "{cache}");
-    ensure!(says(&cache, "Ready", "ConfigMap c-entrypoint"), "{cache}");
+    ensure!(says(&cache, "Ready", "Service c"), "{cache}");
     allow(c).await?;
     c.ready("c", 1, 2 * MINUTE).await
 }
