@@ -7,13 +7,16 @@
 pub mod credentials;
 pub mod findings;
 pub mod grids;
+pub mod mark;
 pub mod monitor;
 pub mod objects;
 pub mod pass;
 pub mod rehearse;
 pub mod resolve;
 pub mod step;
+pub mod streams;
 pub mod templates;
+mod vanished;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,13 +31,12 @@ use kube::runtime::{Controller, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info_span, warn};
-use uuid::Uuid;
 use xsld_journal::event::{Event, OperationId};
 use xsld_journal::record::{Epoch, StreamId};
 use xsld_journal::state::CacheState;
 use xsld_journal::store::{Append, AppendError, Store};
 
-use crate::clock::{Clock, Moment};
+use crate::clock::{Clock, Moment, ServerTime};
 use crate::crd::{DataGrid, GridTemplate, XsldCache};
 use crate::decide::watch::Watch;
 use crate::ids::Ids;
@@ -121,6 +123,8 @@ pub struct Context {
     pub store: Arc<dyn Store>,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// The API server's time, for the age of what it tells.
+    pub server_time: Arc<ServerTime>,
     /// Ids.
     pub ids: Arc<dyn Ids>,
     /// Time constants.
@@ -154,6 +158,8 @@ pub struct Context {
     pub findings: findings::Memories,
     watches: Mutex<HashMap<String, Watch>>,
     keyrings: Mutex<HashMap<String, Arc<Keyring>>>,
+    turns: Mutex<HashMap<StreamId, Arc<tokio::sync::Mutex<()>>>>,
+    told: Mutex<HashMap<String, String>>,
     fatal: Mutex<Option<Fatal>>,
 }
 
@@ -165,6 +171,8 @@ pub struct ContextParts {
     pub store: Arc<dyn Store>,
     /// See [`Context`].
     pub clock: Arc<dyn Clock>,
+    /// See [`Context`].
+    pub server_time: Arc<ServerTime>,
     /// See [`Context`].
     pub ids: Arc<dyn Ids>,
     /// See [`Context`].
@@ -200,6 +208,7 @@ impl Context {
             client: parts.client,
             store: parts.store,
             clock: parts.clock,
+            server_time: parts.server_time,
             ids: parts.ids,
             times: parts.times,
             leadership: parts.leadership,
@@ -217,6 +226,8 @@ impl Context {
             findings: findings::Memories::default(),
             watches: Mutex::default(),
             keyrings: Mutex::default(),
+            turns: Mutex::default(),
+            told: Mutex::default(),
             fatal: Mutex::default(),
         })
     }
@@ -271,7 +282,7 @@ impl Context {
         events: Vec<Event>,
         blobs: Vec<String>,
     ) -> Result<Arc<CacheState>, Error> {
-        if !self.leadership.covers(Duration::ZERO) {
+        if !self.leadership.confirmed().await {
             self.fail("the lease ran out: the process stood still".to_owned(), exit::LEASE);
             return Err(Error::TermEnded);
         }
@@ -356,6 +367,12 @@ impl Context {
                 );
                 Err(anchor::Error::Conflict.into())
             }
+            // With the operator's namespace goes the anchor, and nobody makes another one there:
+            // what is left in the namespace must come to its end without.
+            Err(error) if error.says_namespace_ends() => {
+                warn!(error = chain(&error), "the anchor goes with its namespace");
+                Ok(())
+            }
             written => Ok(written?),
         }
     }
@@ -403,9 +420,10 @@ pub struct Subject {
 
 impl Subject {
     /// The cache of a stored object; none when it has no UID that names a stream.
-    pub fn of(object: &XsldCache) -> Option<Self> {
+    pub fn of(object: &XsldCache, store: &dyn Store) -> Option<Self> {
         let identity = crate::manifests::Identity::of(object)?;
-        let stream = StreamId(identity.uid.parse::<Uuid>().ok()?);
+        let deleting = object.metadata.deletion_timestamp.is_some();
+        let stream = streams::stream_of(store, &identity.uid, deleting)?;
         Some(Self { identity, stream, reference: object.object_ref(&()) })
     }
 
@@ -459,6 +477,7 @@ pub async fn run(context: Arc<Context>, scope: &Scope) {
     let store = controller.store();
     let stop = context.stop.clone();
     let (all, all_for_templates, all_for_maps) = (store.clone(), store.clone(), store.clone());
+    let watched = store.clone();
     let template_settings = settings.clone();
     let (node_changed, node_news) = nodes::news();
     let cache_runs = controller
@@ -504,7 +523,8 @@ pub async fn run(context: Arc<Context>, scope: &Scope) {
     let template_runs = run_templates(context.clone(), scope, template_settings);
     let until = (&*context.clock, stop);
     let node_runs = context.nodes.follow(context.client.clone(), config(), node_changed, until);
-    tokio::join!(cache_runs, grid_runs, template_runs, node_runs, context.keep_anchor());
+    let looks = vanished::run(&context, scope, watched);
+    tokio::join!(cache_runs, grid_runs, template_runs, node_runs, looks, context.keep_anchor());
 }
 
 async fn reconcile(
@@ -514,6 +534,8 @@ async fn reconcile(
 ) -> Result<Action, Error> {
     let span = info_span!("cache", namespace = object.namespace(), name = object.name_any());
     context.metrics.passes.inc();
+    let Some(subject) = context.subject(&object) else { return Ok(Action::await_change()) };
+    let _turn = context.turn(subject.stream).await;
     pass::reconcile(&object, &context, &caches).instrument(span).await
 }
 

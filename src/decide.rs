@@ -132,6 +132,9 @@ pub struct Inputs<'a> {
     pub times: &'a Times,
     /// Wall time in microseconds since 1970, to be compared with what was recorded long ago only.
     pub now_us: i64,
+    /// The API server's time in microseconds since 1970, to be compared with what it tells; none when
+    /// it never told it.
+    pub server_us: Option<i64>,
     /// The command that a join's task runs, by the API profile.
     pub join_command: &'a str,
     /// The command that a disjoin's task runs.

@@ -4,25 +4,44 @@
 //! holder. Expiry is judged by how long the record was *seen* unchanged on our own clock, never by
 //! comparing wall clocks. Calls to members cannot carry a fencing token; they are only sent while
 //! the lease is valid for longer than the call may take ([`Leadership::covers`]).
+//!
+//! **The wall clock** counts as caution only. The monotonic clock stops with a paused machine or a
+//! laptop that sleeps, so a term is over on it long after a successor began. While more time than the
+//! lease has passed on the wall since the last renewal, the term is in *doubt*: nothing is sent and
+//! nothing is recorded, and the Lease is renewed at once. A renewal ends the doubt either way. So a
+//! wall clock that jumps forward costs one renewal and never a healthy term, one that jumps back
+//! changes nothing, and neither ever makes a term longer than the monotonic clock says.
+//!
+//! **Others' labels and annotations** on the Lease are kept, and are no other holder: that is told by
+//! the holder and the transitions alone.
 
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::Api;
-use kube::api::{ObjectMeta, PostParams};
+use kube::api::PostParams;
+use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use crate::clock::{Clock, Moment};
+use crate::recover::says_namespace_ends;
 use crate::times::Times;
 
 /// Name of the Lease in the operator's namespace.
 pub const LEASE_NAME: &str = "xsld-operator";
+
+/// How often a renewal is tried in a row while others write to the Lease what is none of its holder.
+const TRIES_MAX: usize = 4;
+
+/// Between two looks whether a doubt has ended.
+const DOUBT_STEP: Duration = Duration::from_millis(50);
 
 /// Why leadership could not be had or kept.
 #[derive(Debug, thiserror::Error)]
@@ -60,26 +79,65 @@ impl Error {
 /// How a term of leadership began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TakeOver {
-    /// Nobody held it, or this very instance did: its requests are its own.
+    /// It was given back, or this very instance held it: its requests are its own.
     Mine,
-    /// Another instance held it until it expired: its last requests may still be on their way.
+    /// Another instance held it until it expired, or nobody knows who did, because it was deleted: the
+    /// last requests of that instance may still be on their way.
     FromAnother,
+}
+
+/// What the clocks say of the term.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Valid,
+    /// By the monotonic clock it goes on; on the wall it is over.
+    InDoubt,
+    Over,
 }
 
 /// A term of leadership: until when it is valid, on our own clock.
 pub struct Leadership {
     clock: Arc<dyn Clock>,
     valid_until_ms: AtomicU64,
+    /// The wall time at which it is in doubt.
+    undoubted_until_us: AtomicI64,
+    /// Somebody met a doubt: it is renewed at once.
+    doubted: Notify,
 }
 
 impl Leadership {
     fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
-        Arc::new(Self { clock, valid_until_ms: AtomicU64::new(0) })
+        let (valid_until_ms, undoubted_until_us) = Default::default();
+        Arc::new(Self { clock, valid_until_ms, undoubted_until_us, doubted: Notify::new() })
     }
 
     /// Whether the term outlasts a request of this length that is sent now.
     pub fn covers(&self, request: Duration) -> bool {
-        self.clock.now().plus(request) < self.valid_until()
+        self.standing(request) == Standing::Valid
+    }
+
+    fn standing(&self, request: Duration) -> Standing {
+        if self.clock.now().plus(request) >= self.valid_until() {
+            return Standing::Over;
+        }
+        let wall = self.clock.wall().as_microsecond().saturating_add(micros(request));
+        if wall >= self.undoubted_until_us.load(Ordering::SeqCst) {
+            self.doubted.notify_one();
+            return Standing::InDoubt;
+        }
+        Standing::Valid
+    }
+
+    /// Waits while the term is in doubt. False when it is over: what was begun in it must not be
+    /// recorded any more.
+    pub async fn confirmed(&self) -> bool {
+        loop {
+            match self.standing(Duration::ZERO) {
+                Standing::Valid => return true,
+                Standing::Over => return false,
+                Standing::InDoubt => self.clock.sleep(DOUBT_STEP).await,
+            }
+        }
     }
 
     /// Until when the term is valid.
@@ -99,10 +157,28 @@ impl Leadership {
         .await
     }
 
-    fn extend(&self, until: Moment) {
+    /// The term is valid for `lease` from the moment on at which its renewal was begun.
+    fn extend(&self, began: Began, lease: Duration) {
+        let wall = began.wall.as_microsecond().saturating_add(micros(lease));
+        self.undoubted_until_us.store(wall, Ordering::SeqCst);
+        self.end_at(began.at.plus(lease));
+    }
+
+    fn end_at(&self, until: Moment) {
         let ms = u64::try_from(until.0.as_millis()).unwrap_or(u64::MAX);
         self.valid_until_ms.store(ms, Ordering::SeqCst);
     }
+}
+
+fn micros(span: Duration) -> i64 {
+    i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// When a request for the Lease was begun, on both clocks.
+#[derive(Clone, Copy, Debug)]
+struct Began {
+    at: Moment,
+    wall: Timestamp,
 }
 
 /// Takes and renews the Lease.
@@ -113,13 +189,26 @@ pub struct Keeper {
     times: Times,
     leadership: Arc<Leadership>,
     held: Option<Lease>,
+    /// Who held the last term that our own journal knows of.
+    last_holder: Option<String>,
 }
 
 impl Keeper {
     /// A keeper for `holder`, which names one instance: a pod (or boot) and its journal directory.
     pub fn new(api: Api<Lease>, holder: String, clock: Arc<dyn Clock>, times: Times) -> Self {
         let leadership = Leadership::new(clock.clone());
-        Self { api, holder, clock, times, leadership, held: None }
+        Self { api, holder, clock, times, leadership, held: None, last_holder: None }
+    }
+
+    /// The same for a journal whose last term this holder had. Only where that was this very instance
+    /// a Lease that is missing is taken over as its own.
+    #[must_use]
+    pub fn after(self, last_holder: Option<String>) -> Self {
+        Self { last_holder, ..self }
+    }
+
+    fn began(&self) -> Began {
+        Began { at: self.clock.now(), wall: self.clock.wall() }
     }
 
     /// The term that this keeper renews.
@@ -129,8 +218,7 @@ impl Keeper {
 
     /// `leaseTransitions` of the Lease that is held.
     pub fn transitions(&self) -> u64 {
-        let spec = self.held.as_ref().and_then(|lease| lease.spec.as_ref());
-        let transitions = spec.and_then(|spec| spec.lease_transitions).unwrap_or(0);
+        let transitions = self.held.as_ref().and_then(transitions_of).unwrap_or(0);
         u64::try_from(transitions).unwrap_or(0)
     }
 
@@ -154,13 +242,15 @@ impl Keeper {
         &mut self,
         seen: &mut Option<(Lease, Moment)>,
     ) -> Result<Option<TakeOver>, Error> {
-        let began = self.clock.now();
+        let began = self.began();
         let found = self.timed("read", self.api.get_opt(LEASE_NAME)).await?;
         let Some(lease) = found else {
             let lease = self.lease(None);
             let made =
                 self.timed("create", self.api.create(&PostParams::default(), &lease)).await?;
-            return Ok(Some(self.won(made, began, TakeOver::Mine)));
+            let was_ours = self.last_holder.as_ref() == Some(&self.holder);
+            let take_over = if was_ours { TakeOver::Mine } else { TakeOver::FromAnother };
+            return Ok(Some(self.won(made, began, take_over)));
         };
         let holder = holder_of(&lease);
         let free = holder.is_empty() || holder == self.holder;
@@ -169,12 +259,12 @@ impl Keeper {
                 Some((same, at)) if same.spec == lease.spec => *at,
                 _ => {
                     info!(holder, "waiting for the lease of another instance to expire");
-                    *seen = Some((lease.clone(), began));
-                    began
+                    *seen = Some((lease.clone(), began.at));
+                    began.at
                 }
             };
             let duration = lease_duration(&lease).unwrap_or(self.times.lease);
-            if began.since(first_seen) < duration {
+            if began.at.since(first_seen) < duration {
                 return Ok(None);
             }
         }
@@ -185,22 +275,31 @@ impl Keeper {
         Ok(Some(self.won(replaced, began, take_over)))
     }
 
-    fn won(&mut self, lease: Lease, began: Moment, take_over: TakeOver) -> TakeOver {
+    fn won(&mut self, lease: Lease, began: Began, take_over: TakeOver) -> TakeOver {
         self.held = Some(lease);
-        self.leadership.extend(began.plus(self.times.lease));
+        self.leadership.extend(began, self.times.lease);
         take_over
     }
 
     /// Renews until the term is lost; returns why. A failed renewal is tried again until the term
-    /// has run out.
+    /// has run out, and one is made at once when somebody met a doubt.
     pub async fn keep(&mut self) -> Error {
+        let leadership = self.leadership.clone();
+        let mut failed = false;
         loop {
-            self.clock.sleep(self.times.lease_renew).await;
+            tokio::select! {
+                () = self.clock.sleep(self.times.lease_renew) => {}
+                () = leadership.doubted.notified(), if !failed => {}
+            }
             let error = match self.renew().await {
-                Ok(()) => continue,
+                Ok(()) => {
+                    failed = false;
+                    continue;
+                }
                 Err(error) if !error.is_retryable() => return error,
                 Err(error) => error,
             };
+            failed = true;
             warn!(error = chain(&error), "the lease was not renewed");
             if self.clock.now() >= self.leadership.valid_until() {
                 return Error::Expired { reason: chain(&error) };
@@ -208,48 +307,63 @@ impl Keeper {
         }
     }
 
+    /// Renews once. What came before the write is looked at: a label of somebody else's is written
+    /// over with, and only a renewal of this very call makes the term longer.
     async fn renew(&mut self) -> Result<(), Error> {
-        let began = self.clock.now();
-        let next = self.renewed();
-        let params = PostParams::default();
-        let replaced = self.api.replace(LEASE_NAME, &params, &next);
-        match self.timed("renew", replaced).await {
-            Ok(lease) => {
-                self.held = Some(lease);
-                self.leadership.extend(began.plus(self.times.lease));
-                Ok(())
+        let mut tries = 0;
+        loop {
+            let began = self.began();
+            let params = PostParams::default();
+            let renewed = match &self.held {
+                Some(_) => {
+                    let next = self.renewed();
+                    self.timed("renew", self.api.replace(LEASE_NAME, &params, &next)).await
+                }
+                None => {
+                    let lease = self.lease(None);
+                    self.timed("create", self.api.create(&params, &lease)).await
+                }
+            };
+            tries += 1;
+            match renewed {
+                Ok(lease) => {
+                    self.won(lease, began, TakeOver::Mine);
+                    return Ok(());
+                }
+                // Nobody can make it there any more: who led until now leads to the end.
+                Err(Error::Api { source, .. })
+                    if says_namespace_ends(&source) && self.leadership.covers(Duration::ZERO) =>
+                {
+                    self.leadership.extend(began, self.times.lease);
+                    return Ok(());
+                }
+                Err(error) if is_conflict(&error) || is_missing(&error) => {
+                    self.look_again().await?;
+                    if tries >= TRIES_MAX {
+                        return Err(error);
+                    }
+                }
+                Err(error) => return Err(error),
             }
-            Err(error) if is_conflict(&error) || is_missing(&error) => self.look_again(began).await,
-            Err(error) => Err(error),
         }
     }
 
-    /// A conflict is another holder, or a renewal of our own whose answer was lost. A lease that
-    /// was deleted is made again: whoever makes it first holds it. In a namespace that is going it
-    /// cannot be made, and the term runs out; what can still be ended in it is ended.
-    async fn look_again(&mut self, began: Moment) -> Result<(), Error> {
+    /// A conflict is another holder, a renewal of our own whose answer was lost, or a label that
+    /// somebody else wrote. A lease that was deleted is made again: whoever makes it first holds it.
+    async fn look_again(&mut self) -> Result<(), Error> {
         let found = self.timed("read", self.api.get_opt(LEASE_NAME)).await?;
+        let ours = |lease: &Lease| {
+            let same_term =
+                self.held.as_ref().is_none_or(|held| transitions_of(held) == transitions_of(lease));
+            holder_of(lease) == self.holder && same_term
+        };
         match found {
-            Some(lease) if holder_of(&lease) == self.holder => {
-                self.held = Some(lease);
-                self.leadership.extend(began.plus(self.times.lease));
-                Ok(())
+            Some(lease) if !ours(&lease) => {
+                Err(Error::Lost { holder: holder_of(&lease).to_owned() })
             }
-            Some(lease) => Err(Error::Lost { holder: holder_of(&lease).to_owned() }),
-            None => {
-                let lease = self.lease(None);
-                let params = PostParams::default();
-                match self.timed("create", self.api.create(&params, &lease)).await {
-                    Ok(made) => {
-                        self.held = Some(made);
-                        self.leadership.extend(began.plus(self.times.lease));
-                        Ok(())
-                    }
-                    Err(error) if is_conflict(&error) => {
-                        Err(Error::Lost { holder: "another instance, after a deletion".to_owned() })
-                    }
-                    Err(error) => Err(error),
-                }
+            found => {
+                self.held = found;
+                Ok(())
             }
         }
     }
@@ -259,14 +373,26 @@ impl Keeper {
     /// # Errors
     /// When the API server refuses; the Lease then expires by itself.
     pub async fn release(&mut self) -> Result<(), Error> {
-        self.leadership.extend(Moment::default());
-        let mut lease = self.renewed();
-        if let Some(spec) = &mut lease.spec {
-            spec.holder_identity = Some(String::new());
+        self.leadership.end_at(Moment::default());
+        let mut tries = 0;
+        while self.held.is_some() {
+            let mut lease = self.renewed();
+            if let Some(spec) = &mut lease.spec {
+                spec.holder_identity = Some(String::new());
+            }
+            let params = PostParams::default();
+            let replaced = self.api.replace(LEASE_NAME, &params, &lease);
+            let error = match self.timed("release", replaced).await {
+                Ok(_) => return Ok(()),
+                Err(error) => error,
+            };
+            tries += 1;
+            if !is_conflict(&error) || tries >= TRIES_MAX {
+                return Err(error);
+            }
+            self.look_again().await?;
         }
-        let params = PostParams::default();
-        let replaced = self.api.replace(LEASE_NAME, &params, &lease);
-        self.timed("release", replaced).await.map(|_| ())
+        Ok(())
     }
 
     async fn timed<T>(
@@ -290,28 +416,29 @@ impl Keeper {
         lease
     }
 
+    /// The Lease of a term that begins. What others wrote beside it stays.
     fn lease(&self, before: Option<&Lease>) -> Lease {
-        let transitions =
-            before.and_then(|lease| lease.spec.as_ref()?.lease_transitions).unwrap_or(0);
+        let mut lease = before.cloned().unwrap_or_default();
+        let transitions = transitions_of(&lease).unwrap_or(0);
         let now = MicroTime(self.clock.wall());
         // The API counts whole seconds, at least one.
         let seconds = self.times.lease.as_secs().max(1);
-        Lease {
-            metadata: ObjectMeta {
-                name: Some(LEASE_NAME.to_owned()),
-                resource_version: before.and_then(|lease| lease.metadata.resource_version.clone()),
-                ..ObjectMeta::default()
-            },
-            spec: Some(LeaseSpec {
-                acquire_time: Some(now.clone()),
-                holder_identity: Some(self.holder.clone()),
-                lease_duration_seconds: Some(i32::try_from(seconds).unwrap_or(i32::MAX)),
-                lease_transitions: Some(transitions.saturating_add(1)),
-                renew_time: Some(now),
-                ..LeaseSpec::default()
-            }),
-        }
+        lease.metadata.name = Some(LEASE_NAME.to_owned());
+        lease.metadata.managed_fields = None;
+        lease.spec = Some(LeaseSpec {
+            acquire_time: Some(now.clone()),
+            holder_identity: Some(self.holder.clone()),
+            lease_duration_seconds: Some(i32::try_from(seconds).unwrap_or(i32::MAX)),
+            lease_transitions: Some(transitions.saturating_add(1)),
+            renew_time: Some(now),
+            ..LeaseSpec::default()
+        });
+        lease
     }
+}
+
+fn transitions_of(lease: &Lease) -> Option<i32> {
+    lease.spec.as_ref()?.lease_transitions
 }
 
 fn holder_of(lease: &Lease) -> &str {
@@ -346,54 +473,4 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use jiff::Timestamp;
-
-    use super::*;
-
-    /// A clock whose hands are moved by the test.
-    #[derive(Default)]
-    struct Hands(AtomicU64);
-
-    #[async_trait::async_trait]
-    impl Clock for Hands {
-        fn now(&self) -> Moment {
-            Moment(Duration::from_secs(self.0.load(Ordering::SeqCst)))
-        }
-
-        fn wall(&self) -> Timestamp {
-            Timestamp::UNIX_EPOCH
-        }
-
-        async fn sleep(&self, _: Duration) {}
-    }
-
-    fn led(seconds: u64) -> (Arc<Hands>, Arc<Leadership>) {
-        let hands = Arc::new(Hands::default());
-        let leadership = Leadership::new(hands.clone());
-        leadership.extend(Moment(Duration::from_secs(seconds)));
-        (hands, leadership)
-    }
-
-    /// A request in two halves: the connection, and what is sent on it when somebody looks again.
-    async fn request(hands: &Hands, takes: u64, sent: &AtomicU64) -> &'static str {
-        hands.0.fetch_add(takes, Ordering::SeqCst);
-        tokio::task::yield_now().await;
-        sent.fetch_add(1, Ordering::SeqCst);
-        "answered"
-    }
-
-    #[tokio::test]
-    async fn a_process_that_wakes_after_its_term_sends_nothing_on_the_connection_that_it_made() {
-        for (takes, answer, written) in [(9, Some("answered"), 1), (10, None, 0), (500, None, 0)] {
-            let (hands, leadership) = led(10);
-            let sent = AtomicU64::new(0);
-            let effect = leadership.within(request(&hands, takes, &sent)).await;
-            assert_eq!((effect, sent.into_inner()), (answer, written), "after {takes} s");
-        }
-        let (hands, leadership) = led(0);
-        let sent = AtomicU64::new(0);
-        assert_eq!(leadership.within(request(&hands, 0, &sent)).await, None, "never in a term");
-        assert_eq!(hands.0.load(Ordering::SeqCst), 0, "it did not even begin");
-    }
-}
+mod tests;

@@ -56,3 +56,6 @@ pub mod ids;
 pub mod metrics;
 pub mod telemetry;
 pub mod times;
+
+#[cfg(test)]
+pub(crate) mod testing;

@@ -60,6 +60,9 @@ pub const ANNOTATION_SPEC_DIGEST: &str = "xsld.ibm.com/spec-digest";
 /// its members may be rolled though the spec asks for no other pods.
 pub const ANNOTATION_CONSENT: &str = "xsld.ibm.com/consent";
 
+/// On an XsldCache: which operator works on it, as `NAMESPACE` or `NAMESPACE/JOURNAL`.
+pub const ANNOTATION_OPERATOR: &str = "xsld.ibm.com/operated-by";
+
 /// On what an operation touched: the operation's id.
 pub const ANNOTATION_OPERATION: &str = "xsld.ibm.com/operation";
 

@@ -26,6 +26,7 @@ use self::verdict::{Found, Verdict};
 use self::world::{Remembered, World};
 use crate::clock::Clock;
 use crate::controller::Scope;
+use crate::lease::Leadership;
 use crate::times::Times;
 
 /// Why the operator does not start.
@@ -51,6 +52,9 @@ pub enum Error {
     /// The anchor cannot be read or written.
     #[error(transparent)]
     Anchor(#[from] anchor::Error),
+    /// The lease ran out before the term could begin.
+    #[error("the lease ran out before its term had begun")]
+    NotLeading,
     /// The journal refused a record.
     #[error("failed to append to the journal")]
     Append(#[from] AppendError),
@@ -63,7 +67,7 @@ impl Error {
     /// Whether the same may succeed a moment later.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Verdict { .. } | Self::Append(_) | Self::Read(_) => false,
+            Self::Verdict { .. } | Self::NotLeading | Self::Append(_) | Self::Read(_) => false,
             Self::Api { source, .. } => is_passing(source),
             Self::Anchor(error) => error.is_retryable(),
         }
@@ -78,6 +82,15 @@ pub(crate) fn is_passing(error: &kube::Error) -> bool {
     }
 }
 
+/// Whether the API server refuses to make an object because its namespace is going. It never comes
+/// back, so nothing of that name is made there by anybody.
+pub(crate) fn says_namespace_ends(error: &kube::Error) -> bool {
+    const CAUSE: &str = "NamespaceTerminating";
+    let kube::Error::Api(status) = error else { return false };
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    status.code == 403 && causes.into_iter().any(|cause| cause.reason == CAUSE)
+}
+
 /// A term that has begun: the journal and its anchor agree, and the epoch is durable.
 pub struct Term {
     /// The epoch that every record of this term carries.
@@ -89,6 +102,9 @@ pub struct Term {
     pub cautious: bool,
     /// What to tell in an Event, if anything was odd.
     pub finding: Option<Finding>,
+    /// Whether nothing speaks for an operator before this one: neither an anchor, nor a record, nor a
+    /// group. Then nobody's requests can be on their way.
+    pub first: bool,
 }
 
 /// Something odd that people should know of.
@@ -126,6 +142,8 @@ pub struct Start<'a> {
     pub times: &'a Times,
     /// Holder and transitions of the Lease, which is held.
     pub lease: (&'a str, u64),
+    /// Its term: the anchor is never taken after its end.
+    pub leadership: &'a Leadership,
     /// Where the journal is served, to be told on the anchor.
     pub served: Option<anchor::Served>,
 }
@@ -177,6 +195,7 @@ pub async fn begin_term(
     info!(?verdict, seq = head.seq, "judged the journal against its anchor");
     let log = store.log_state();
     let lost = || journal_lost(anchor.as_ref(), loss, log.gap.as_ref());
+    let first_ever = verdict == Verdict::New;
     let (first, finding) = match verdict {
         Verdict::New => (vec![Event::Genesis { namespace_uid }], None),
         Verdict::Adopt { why } if log.namespace_uid.is_some() => (vec![], Some(adopting(&why))),
@@ -210,13 +229,16 @@ pub async fn begin_term(
         None => (head.seq, anchor::hex(&head.hash)),
     };
     let next = Anchor { journal_id: head.journal_id, epoch: epoch.0, seq, hash };
+    if !start.leadership.confirmed().await {
+        return Err(Error::NotLeading);
+    }
     keeper.write(next).await?;
     append(store, clock, epoch, vec![Event::EpochBegun { holder: holder.to_owned() }]).await?;
     if let Some(finding) = &finding {
         warn!(reason = finding.reason, finding = finding.message, "start-up");
     }
     let cautious = finding.is_some();
-    Ok(Begun::Term(Box::new(Term { epoch, anchor: keeper, cautious, finding })))
+    Ok(Begun::Term(Box::new(Term { epoch, anchor: keeper, cautious, finding, first: first_ever })))
 }
 
 /// Whether an instance before this one began a journal after a loss, and died before it had adopted

@@ -4,6 +4,11 @@
 //! The first look is when the rebuild quiet is over, so that nothing goes while people may still
 //! have to find out what a journal says that was lost or set back. Retiring runs on a thread that
 //! may block; appends go on meanwhile.
+//!
+//! What is old is told by clocks, and clocks are set. So records go for their age only when two looks
+//! a day apart agree on the time, by the monotonic clock and by the API server's, and then a few
+//! segments at a look: a clock that jumped is put right, or seen, before the trail is gone. The limit
+//! of size needs no clock.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,14 +37,25 @@ const OPERATION_RECORDS_MAX: u32 = 256;
 /// these would say nothing.
 const KEPT_RECORDS_MAX: u64 = 1_000_000;
 
+/// How far apart two looks must be that agree on the time, before anything goes for its age. Where
+/// less is kept, that.
+const AGREEING: Duration = Duration::from_secs(86_400);
+
+/// How far clocks may be from each other and agree.
+const TOLERANCE: Duration = Duration::from_secs(600);
+
+/// How many segments go for their age at one look.
+const AGED_AT_ONCE: usize = 4;
+
 /// Tells the figures and looks for records to retire, until the context's stop token is cancelled.
 pub async fn run(context: Arc<Context>, limits: Limits) {
     let mut told = Warned::default();
     let mut next_look = context.destroys_from;
+    let mut looks = Looks::default();
     loop {
         told.of(&measure(&context).await);
         if context.clock.now() >= next_look {
-            look(&context, limits).await;
+            look(&context, limits, &mut looks).await;
             next_look = context.clock.now().plus(LOOK_EVERY);
             measure(&context).await;
         }
@@ -59,29 +75,83 @@ fn pause(now: Moment, next_look: Moment, figures: Duration) -> Duration {
     }
 }
 
-/// Retires what may go, bit by bit.
-async fn look(context: &Arc<Context>, limits: Limits) {
-    if limits == Limits::default() {
-        return;
+/// When a look was, by each clock.
+#[derive(Clone, Copy, Debug)]
+struct Clocks {
+    now: Moment,
+    wall_us: i64,
+    server_us: Option<i64>,
+}
+
+/// The first of the looks that agree on how time goes.
+#[derive(Debug, Default)]
+struct Looks(Option<Clocks>);
+
+impl Looks {
+    /// Takes a look into account. The time by which records may go for their age, when a look so long
+    /// ago agrees with this one.
+    fn agreed(&mut self, look: Clocks, apart: Duration) -> Option<i64> {
+        let tolerance = TOLERANCE.as_micros();
+        let (wall, server) = (i128::from(look.wall_us), look.server_us.map(i128::from));
+        if server.is_some_and(|server| wall.abs_diff(server) > tolerance) {
+            self.0 = None;
+            return None;
+        }
+        let first = *self.0.get_or_insert(look);
+        let passed = look.now.since(first.now);
+        let on_the_wall = wall - i128::from(first.wall_us);
+        let expected = i128::try_from(passed.as_micros()).unwrap_or(i128::MAX);
+        if on_the_wall.abs_diff(expected) > tolerance {
+            self.0 = Some(look);
+            return None;
+        }
+        let now_us = look.server_us.map_or(look.wall_us, |server| server.min(look.wall_us));
+        (passed >= apart).then_some(now_us)
     }
-    while context.leadership.covers(context.times.request) && !context.stop.is_cancelled() {
-        let anchored = context.anchor.lock().await.last().map_or(0, |anchor| anchor.seq);
-        let ask = Retirement {
-            limits,
-            keep_from: anchored,
-            epoch: context.epoch,
-            now_us: context.clock.wall().as_microsecond(),
-        };
-        let store = context.store.clone();
-        let retired = tokio::task::spawn_blocking(move || store.retire(&ask)).await;
-        match retired {
-            Ok(Ok(Some(done))) => tell(context, &done).await,
-            Ok(Ok(None)) => return,
-            Ok(Err(error)) => return failed(context, &error).await,
-            Err(error) => {
-                let reason = format!("retiring records ended: {error}");
-                return context.fail(reason, exit::POISONED);
-            }
+}
+
+/// Retires what may go: for the size as much as it takes, for the age a little.
+async fn look(context: &Arc<Context>, limits: Limits, looks: &mut Looks) {
+    let clocks = Clocks {
+        now: context.clock.now(),
+        wall_us: context.clock.wall().as_microsecond(),
+        server_us: context.server_time.now_us(),
+    };
+    if limits.bytes.is_some() {
+        let by_size = Limits { age_us: None, ..limits };
+        while retire(context, by_size, clocks.wall_us, usize::MAX).await {}
+    }
+    let Some(age_us) = limits.age_us else { return };
+    let kept = Duration::from_micros(u64::try_from(age_us).unwrap_or(0));
+    if let Some(now_us) = looks.agreed(clocks, AGREEING.min(kept)) {
+        let by_age = Limits { bytes: None, ..limits };
+        retire(context, by_age, now_us, AGED_AT_ONCE).await;
+    }
+}
+
+/// Retires what is beyond these limits, so much at once; false when nothing was, or may be.
+async fn retire(context: &Arc<Context>, limits: Limits, now_us: i64, at_most: usize) -> bool {
+    if !context.leadership.covers(context.times.request) || context.stop.is_cancelled() {
+        return false;
+    }
+    let anchored = context.anchor.lock().await.last().map_or(0, |anchor| anchor.seq);
+    let (epoch, keep_from) = (context.epoch, anchored);
+    let ask = Retirement { limits, keep_from, at_most, epoch, now_us };
+    let store = context.store.clone();
+    let retired = tokio::task::spawn_blocking(move || store.retire(&ask)).await;
+    match retired {
+        Ok(Ok(Some(done))) => {
+            tell(context, &done).await;
+            true
+        }
+        Ok(Ok(None)) => false,
+        Ok(Err(error)) => {
+            failed(context, &error).await;
+            false
+        }
+        Err(error) => {
+            context.fail(format!("retiring records ended: {error}"), exit::POISONED);
+            false
         }
     }
 }
@@ -199,6 +269,36 @@ mod tests {
         let full = Figures { has_reserve: false, ..usual() };
         assert!(beyond(&full).reserve);
         assert_eq!(Figures::default().kept(), 0);
+    }
+
+    /// A look after so many hours of the monotonic clock, at so many on the wall and for the API server.
+    fn at(hours: u64, wall: i64, server: Option<i64>) -> Clocks {
+        let us = |hours: i64| hours * 3_600_000_000;
+        let now = Moment(Duration::from_secs(hours * 3600));
+        Clocks { now, wall_us: us(wall), server_us: server.map(us) }
+    }
+
+    #[test]
+    fn nothing_goes_for_its_age_before_two_looks_a_day_apart_agree_on_the_time() {
+        let mut looks = Looks::default();
+        for hour in 0..24 {
+            let wall = i64::try_from(hour).unwrap() + 1000;
+            assert_eq!(looks.agreed(at(hour, wall, Some(wall)), AGREEING), None, "{hour}");
+        }
+        assert_eq!(looks.agreed(at(24, 1024, Some(1024)), AGREEING), Some(1024 * 3_600_000_000));
+        // The wall clock jumps by ten years: from then on a day must pass with it.
+        let years = 10 * 8766;
+        assert_eq!(looks.agreed(at(25, 1025 + years, None), AGREEING), None);
+        assert_eq!(looks.agreed(at(48, 1048 + years, None), AGREEING), None);
+        assert!(looks.agreed(at(49, 1049 + years, None), AGREEING).is_some());
+        // The API server says otherwise: however long the wall clock keeps to it.
+        for hour in 50..100 {
+            let wall = i64::try_from(hour).unwrap() + 1000;
+            assert_eq!(looks.agreed(at(hour, wall + years, Some(wall)), AGREEING), None, "{hour}");
+        }
+        // It is put right.
+        assert_eq!(looks.agreed(at(100, 1100, Some(1100)), AGREEING), None);
+        assert!(looks.agreed(at(124, 1124, Some(1124)), AGREEING).is_some());
     }
 
     #[test]

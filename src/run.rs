@@ -5,10 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::OptionFuture;
+use http::Response;
+use kube::client::{ClientBuilder, DynBody};
 use kube::{Api, Client};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tower::util::MapResponseLayer;
 use tracing::{error, info, warn};
 use xsld_journal::store::Store;
 use xsld_journal::store::sled::{self, Healed, OpenOptions, OpenReport};
@@ -16,7 +19,7 @@ use xsld_journal::store::sled::{self, Healed, OpenOptions, OpenReport};
 use crate::admin::journal::{Endpoint, Journal};
 use crate::admin::{self, Health, Readiness};
 use crate::args::Run;
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, ServerTime, SystemClock};
 use crate::controller::{self, Context, ContextParts, Scope};
 use crate::events::{self, Note};
 use crate::exit;
@@ -51,8 +54,7 @@ impl Exit {
 /// # Errors
 /// Why it ended otherwise.
 pub async fn run(args: &Run) -> Result<(), Exit> {
-    let times = args.times.times();
-    times.check().map_err(|error| Exit::new(exit::USAGE, error.to_string()))?;
+    let times = times(args)?;
     let stop = stop_on_signals().map_err(|error| Exit::new(exit::USAGE, error.to_string()))?;
     let (clock, ids): (Arc<dyn Clock>, Arc<dyn Ids>) = (SystemClock::new(), SystemIds::new());
     let metrics = Arc::new(Metrics::default());
@@ -60,10 +62,9 @@ pub async fn run(args: &Run) -> Result<(), Exit> {
     let serving = serve(args, &health, &stop).await?;
     let endpoint = endpoint(args).await?;
     let (store, report) = open(args, &*ids).await?;
-    let (client, scope, operator_namespace) = connect(args).await?;
+    let (client, scope, operator_namespace, server_time) = connect(args, &clock).await?;
     let holder = holder(args, &store)?;
-    let leases = Api::namespaced(client.clone(), &operator_namespace);
-    let mut keeper = Keeper::new(leases, holder.clone(), clock.clone(), times);
+    let mut keeper = keeper(&client, &operator_namespace, &holder, &clock, times, &*store);
     health.set(Readiness::Standby);
     let take_over = tokio::select! {
         take_over = keeper.acquire() => take_over,
@@ -80,6 +81,7 @@ pub async fn run(args: &Run) -> Result<(), Exit> {
         clock: &clock,
         times: &times,
         lease: (&holder, transitions),
+        leadership: &leadership,
         served: endpoint.as_ref().map(|endpoint| endpoint.served(args.pod_name.clone())),
     };
     let shower = Shower { endpoint, metrics: metrics.clone(), dir: args.journal_dir.clone() };
@@ -97,9 +99,11 @@ pub async fn run(args: &Run) -> Result<(), Exit> {
     info!(epoch = term.epoch.0, holder, ?take_over, "a term of leadership has begun");
     let finding = term.finding.clone();
     let context = Context::new(ContextParts {
+        acts_from: clock.now().plus(wait(take_over, &term, &times)),
         client,
         store: store.clone(),
         clock: clock.clone(),
+        server_time,
         ids,
         times,
         leadership,
@@ -108,7 +112,6 @@ pub async fn run(args: &Run) -> Result<(), Exit> {
         metrics,
         operator_namespace,
         instance: holder.chars().take(120).collect(),
-        acts_from: clock.now().plus(wait(&take_over, &times)),
         stop: stop.clone(),
     });
     health.set(Readiness::Leading);
@@ -379,14 +382,19 @@ fn tell(dir: &Path, report: &OpenReport) {
 }
 
 /// The API server, and the namespaces to work in.
-async fn connect(args: &Run) -> Result<(Client, Scope, String), Exit> {
+async fn connect(
+    args: &Run,
+    clock: &Arc<dyn Clock>,
+) -> Result<(Client, Scope, String, Arc<ServerTime>), Exit> {
     let config = kube::Config::infer().await.map_err(|error| {
         Exit::new(exit::USAGE, format!("no kubeconfig and not in a cluster: {}", chain(&error)))
     })?;
     let default = config.default_namespace.clone();
-    let client = Client::try_from(config).map_err(|error| {
+    let client = ClientBuilder::try_from(config).map_err(|error| {
         Exit::new(exit::USAGE, format!("the kubeconfig cannot be used: {}", chain(&error)))
     })?;
+    let server_time = ServerTime::new(clock.clone());
+    let client = client.with_layer(&hearing(server_time.clone())).build();
     let scope = match (args.all_namespaces, &args.namespace) {
         (true, _) => Scope::All,
         (false, Some(namespace)) => Scope::Namespace(namespace.clone()),
@@ -397,15 +405,49 @@ async fn connect(args: &Run) -> Result<(Client, Scope, String), Exit> {
         (None, Scope::Namespace(namespace)) => namespace.clone(),
         (None, Scope::All) => args.pod_namespace.clone().unwrap_or(default),
     };
-    Ok((client, scope, operator_namespace))
+    Ok((client, scope, operator_namespace, server_time))
+}
+
+/// Hears of each answer what time it is for the API server.
+fn hearing(
+    server_time: Arc<ServerTime>,
+) -> MapResponseLayer<impl Fn(Response<Box<DynBody>>) -> Response<Box<DynBody>> + Clone> {
+    MapResponseLayer::new(move |answer: Response<Box<DynBody>>| {
+        let date = answer.headers().get(http::header::DATE);
+        if let Some(date) = date.and_then(|date| date.to_str().ok()) {
+            server_time.hear(date);
+        }
+        answer
+    })
 }
 
 /// How long a former leader may still act on what it sent.
-fn wait(take_over: &TakeOver, times: &Times) -> Duration {
+fn wait(take_over: TakeOver, term: &recover::Term, times: &Times) -> Duration {
     match take_over {
-        TakeOver::Mine => Duration::ZERO,
-        TakeOver::FromAnother => times.lease + times.request,
+        TakeOver::FromAnother if !term.first => times.lease + times.request,
+        TakeOver::Mine | TakeOver::FromAnother => Duration::ZERO,
     }
+}
+
+/// The time constants, where they go together.
+fn times(args: &Run) -> Result<Times, Exit> {
+    let times = args.times.times();
+    times.check().map_err(|error| Exit::new(exit::USAGE, error.to_string()))?;
+    Ok(times)
+}
+
+/// Who takes and renews the Lease.
+fn keeper(
+    client: &Client,
+    namespace: &str,
+    holder: &str,
+    clock: &Arc<dyn Clock>,
+    times: Times,
+    store: &dyn Store,
+) -> Keeper {
+    let leases = Api::namespaced(client.clone(), namespace);
+    let last_holder = store.log_state().holder.clone();
+    Keeper::new(leases, holder.to_owned(), clock.clone(), times).after(last_holder)
 }
 
 /// Who leads, with this journal.
@@ -505,6 +547,7 @@ async fn begin_term(
             recover::Error::Append(_) | recover::Error::Read(_) => {
                 return Err(Exit::new(exit::POISONED, chain(&error)));
             }
+            recover::Error::NotLeading => return Err(Exit::new(exit::LEASE, chain(&error))),
             _ if !error.is_retryable() || clock.now() >= deadline => {
                 return Err(Exit::new(exit::API, chain(&error)));
             }

@@ -577,6 +577,7 @@ pub(crate) fn told_of(event: &Event) -> Option<(StepKey, bool)> {
         | Event::VolumeRetained { .. }
         | Event::Decided { .. }
         | Event::RecordsRetired { .. }
+        | Event::CacheLeft { .. }
         | Event::CacheClosed { .. } => None,
     }
 }

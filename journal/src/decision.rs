@@ -108,7 +108,11 @@ pub enum Refused {
         actual: u64,
     },
     /// It is not parked.
-    #[error("operation {0} is not parked: nothing is asked of a person")]
+    #[error(
+        "operation {0} is not parked: the operator is at work on it and asks nothing of a person; \
+         `why NAMESPACE/NAME` tells what it waits for. If its XsldCache does not exist any more, the \
+         operator that works in its namespace ends it by itself after two looks"
+    )]
     NotParked(OperationId),
     /// Somebody decided before, and the operator has not acted on it yet.
     #[error("{who} has decided `{decision}` already, in record {seq}: the operator acts on that")]

@@ -470,6 +470,15 @@ pub enum Event {
         /// Which limit they were beyond.
         reason: String,
     },
+    /// The cache is this operator's no more, though it did not delete it: its object does not exist
+    /// any more, or another operator works on it. What was open ends with it as it is: whether a step
+    /// in doubt took effect is not found out here. Nothing may follow on this stream.
+    CacheLeft {
+        /// What became of the cache.
+        reason: String,
+        /// What was seen, as JSON.
+        evidence: String,
+    },
 }
 
 impl Event {
@@ -503,6 +512,7 @@ impl Event {
             Self::CacheClosed { .. } => "cache_closed",
             Self::TemplateAdopted { .. } => "template_adopted",
             Self::RecordsRetired { .. } => "records_retired",
+            Self::CacheLeft { .. } => "cache_left",
         }
     }
 }

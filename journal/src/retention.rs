@@ -45,6 +45,8 @@ pub struct Retirement {
     pub limits: Limits,
     /// This record and all behind it stay, whatever the limits say: the anchor's.
     pub keep_from: u64,
+    /// No more segments than these at once.
+    pub at_most: usize,
     /// The caller's term of leadership.
     pub epoch: Epoch,
     /// Wall time in microseconds since 1970.

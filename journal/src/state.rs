@@ -373,6 +373,9 @@ pub struct CacheState {
     pub adopted: bool,
     /// Whether the cache is gone.
     pub closed: bool,
+    /// Whether that is because it was left as it was, and not deleted here. Left out where it was not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub left: bool,
 }
 
 /// What the records of the journal itself fold to.
@@ -471,7 +474,8 @@ impl LogState {
             | Event::MemberAbsent { .. }
             | Event::VolumeRetained { .. }
             | Event::Decided { .. }
-            | Event::CacheClosed { .. } => {
+            | Event::CacheClosed { .. }
+            | Event::CacheLeft { .. } => {
                 return Err(illegal(event, "it belongs to a cache's stream"));
             }
         }
@@ -512,6 +516,7 @@ pub(super) fn refuse_if(
     if condition { Err(illegal(event, reason)) } else { Ok(()) }
 }
 
+mod ending;
 mod table;
 
 #[cfg(test)]

@@ -86,7 +86,7 @@ fn child_appends() {
 fn retire(store: &SledStore) {
     let limits = Limits { bytes: Some(0), ..Limits::default() };
     let (epoch, now_us) = (store.head().epoch, 1_767_225_600_000_000);
-    let ask = Retirement { limits, keep_from: u64::MAX, epoch, now_us };
+    let ask = Retirement { limits, keep_from: u64::MAX, at_most: usize::MAX, epoch, now_us };
     match store.retire(&ask).unwrap() {
         Some(done) => say(&format!("retired {}", done.through)),
         None => std::thread::sleep(Duration::from_millis(1)),

@@ -14,6 +14,7 @@ use kube::{Api, Resource as _, ResourceExt};
 use xsld_journal::state::CacheState;
 
 use super::findings::{Findings, Thing};
+use super::mark::Whose;
 use super::pass::Pass;
 use super::templates::{self, Templates};
 use super::{Context, Error, Subject, objects};
@@ -168,6 +169,16 @@ async fn examine(
     let finalizer = Thing::new("finalizer of DataGrid", grid.name_any());
     let found = find(grid, caches, context).await;
     let found = findings.read(&Thing::all("XsldCaches"), found);
+    if let Some(Ok(name)) = &found {
+        let namespace = grid.namespace().unwrap_or_default();
+        let cache = caches.get(&ObjectRef::new(name).within(&namespace));
+        // Who operates the cache writes to its grids, and nobody before that is clear.
+        match cache.as_deref().map(|cache| context.whose(cache)) {
+            Some(Whose::Ours | Whose::OursBefore) => {}
+            Some(Whose::Anothers(_)) => return Action::requeue(context.times.poll_idle),
+            Some(Whose::Nobodys) | None => return Action::requeue(context.times.poll_active),
+        }
+    }
     // Which cache is meant is not known: nothing is taken off, and what is in the way is told.
     let in_the_way = match found {
         None => None,

@@ -34,22 +34,6 @@ pub(super) async fn timed<T>(
     }
 }
 
-/// Puts the finalizer on the cache; true when that was done. That it was refused is a finding.
-pub async fn add_finalizer(
-    context: &Context,
-    object: &XsldCache,
-    findings: &mut Findings<'_>,
-) -> bool {
-    let api: Api<XsldCache> = Api::namespaced(
-        context.client.clone(),
-        object.metadata.namespace.as_deref().unwrap_or_default(),
-    );
-    let mut finalizers = object.metadata.finalizers.clone().unwrap_or_default();
-    finalizers.push(FINALIZER.to_owned());
-    let write = set_finalizers(context, &api, object, &finalizers);
-    findings.write(&finalizer_of(object), "", write).await.is_some()
-}
-
 /// Takes the finalizer off a cache that is closed; true when that was done. That it was refused is
 /// a finding.
 pub async fn release(context: &Context, object: &XsldCache, findings: &mut Findings<'_>) -> bool {
@@ -59,7 +43,7 @@ pub async fn release(context: &Context, object: &XsldCache, findings: &mut Findi
     findings.write(&finalizer_of(object), "", write).await.is_some()
 }
 
-fn finalizer_of(object: &XsldCache) -> Thing {
+pub(super) fn finalizer_of(object: &XsldCache) -> Thing {
     let name = object.metadata.name.as_deref().unwrap_or_default();
     Thing::new("finalizer of XsldCache", name)
 }

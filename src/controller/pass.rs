@@ -11,6 +11,7 @@ use xsld_journal::record::text_for_event;
 use xsld_journal::state::CacheState;
 
 use super::findings::{Findings, Thing};
+use super::mark::{self, Whose};
 use super::resolve::resolve;
 use super::{Context, Error, Subject, credentials, grids, objects, step, templates};
 use crate::crd::{
@@ -59,17 +60,22 @@ pub async fn reconcile(
     context: &Context,
     caches: &Cache<XsldCache>,
 ) -> Result<Action, Error> {
-    let Some(subject) = Subject::of(object) else { return Ok(Action::await_change()) };
+    let Some(subject) = context.subject(object) else { return Ok(Action::await_change()) };
     let deleting = object.metadata.deletion_timestamp.is_some();
     let ours = object.metadata.finalizers.iter().flatten().any(|name| name == FINALIZER);
     if deleting && !ours {
         context.keep_watch(&subject.identity.uid, None);
         return Ok(Action::await_change());
     }
+    if let Whose::Anothers(other) = context.whose(object) {
+        mark::leave(context, object, &subject, other).await?;
+        return Ok(Action::requeue(context.times.poll_idle));
+    }
     let mut findings = Findings::of(context, &subject);
-    // Nothing is done before the finalizer is seen: a cache that vanished in between would leave
-    // behind what nobody knows of.
-    if !ours && objects::add_finalizer(context, object, &mut findings).await {
+    // Nothing is done before the finalizer and the mark are seen: a cache that vanished in between
+    // would leave behind what nobody knows of, and another operator might work on it as well.
+    let put = mark::put(context, object, &subject);
+    if findings.write(&objects::finalizer_of(object), "", put).await == Some(true) {
         findings.tell().await;
         return Ok(Action::requeue(SOON));
     }
@@ -80,6 +86,7 @@ pub async fn reconcile(
             findings.next_action()
         }
         (valid, _) => {
+            let ours = ours && context.whose(object) == Whose::Ours;
             let examined = Examined { object, subject: &subject, valid: valid.ok(), ours };
             examine(context, caches, examined, &mut findings).await?
         }
@@ -93,7 +100,7 @@ struct Examined<'a> {
     object: &'a XsldCache,
     subject: &'a Subject,
     valid: Option<ValidCache>,
-    /// Whether our finalizer was seen on it.
+    /// Whether our finalizer and our mark were seen on it.
     ours: bool,
 }
 
@@ -234,8 +241,9 @@ impl<'a> Pass<'a> {
     /// What a decision looks at, with `state` in the place of the journal's.
     pub(super) fn inputs<'b>(&'b self, state: &'b CacheState) -> Inputs<'b> {
         let (watch, context) = (&self.watch, self.context);
-        let now = (watch, &context.times, context.clock.wall().as_microsecond());
-        inputs(&self.wanted, &self.seen, state, now, self.access.as_ref())
+        let now = (context.clock.wall().as_microsecond(), context.server_time.now_us());
+        let by = (watch, &context.times, now);
+        inputs(&self.wanted, &self.seen, state, by, self.access.as_ref())
     }
 
     /// Decides and does it.
@@ -417,7 +425,7 @@ pub(super) fn inputs<'a>(
     wanted: &'a Wanted,
     seen: &'a Observation,
     state: &'a CacheState,
-    (watch, times, now_us): (&'a Watch, &'a Times, i64),
+    (watch, times, (now_us, server_us)): (&'a Watch, &'a Times, (i64, Option<i64>)),
     access: Option<&'a Access>,
 ) -> Inputs<'a> {
     let commands = access.map(|access| &access.profile.commands);
@@ -428,6 +436,7 @@ pub(super) fn inputs<'a>(
         watch,
         times,
         now_us,
+        server_us,
         join_command: commands.map_or("", |commands| &commands.join.command),
         disjoin_command: commands.map_or("", |commands| &commands.disjoin.command),
         replication_command: commands

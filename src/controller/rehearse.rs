@@ -53,7 +53,7 @@ pub async fn rehearse(
     live: &XsldCache,
     proposed: XsldCache,
 ) -> Result<Plan, Error> {
-    let subject = Subject::of(live).ok_or(Error::NotStored)?;
+    let subject = context.subject(live).ok_or(Error::NotStored)?;
     let object = instead_of(live, proposed)?;
     let deleting = object.metadata.deletion_timestamp.is_some();
     let change = validate::cache_change(&live.spec, &object.spec);
@@ -98,10 +98,12 @@ pub async fn rehearse(
 
 /// A plan of a hundred members takes a second: the lease and the passes do not wait for it.
 async fn plan(pass: Pass<'_>) -> Result<Plan, Error> {
-    let (times, now_us) = (pass.context.times, pass.context.clock.wall().as_microsecond());
+    let times = pass.context.times;
+    let (clock, server_time) = (&pass.context.clock, &pass.context.server_time);
+    let now = (clock.wall().as_microsecond(), server_time.now_us());
     let Pass { wanted, seen, state, watch, access, .. } = pass;
     let planned = move || {
-        let by = (&watch, &times, now_us);
+        let by = (&watch, &times, now);
         plan::plan(pass::inputs(&wanted, &seen, &state, by, access.as_ref()))
     };
     Ok(tokio::task::spawn_blocking(planned).await?)

@@ -4,8 +4,8 @@
 use xsld_journal::event::{Event, Step, StepKey, Text, bounded};
 use xsld_journal::state::{OpenStep, Progress};
 
-use super::Error;
 use super::pass::Pass;
+use super::{Error, mark};
 use crate::crd::ConditionReason as Reason;
 use crate::decide::{Decision, decide};
 use crate::execute::{Effect, execute};
@@ -16,7 +16,7 @@ pub(super) async fn run(
     step: Step,
     evidence: String,
 ) -> Result<Option<Decision>, Error> {
-    if let Some(waiting) = not_yet(pass, &step) {
+    if let Some(waiting) = not_yet(pass, &step).await? {
         return Ok(Some(waiting));
     }
     let before = pass.state.clone();
@@ -68,7 +68,7 @@ pub(super) async fn resend(pass: &mut Pass<'_>, key: StepKey) -> Result<Option<D
     let open: Option<&OpenStep> =
         state.open_cancel().into_iter().chain(state.open_step()).find(|open| open.key == key);
     let (Some(open), Some(operation)) = (open, &state.operation) else { return Ok(None) };
-    if let Some(waiting) = not_yet(pass, &open.step) {
+    if let Some(waiting) = not_yet(pass, &open.step).await? {
         return Ok(Some(waiting));
     }
     if open.step.is_destructive() {
@@ -107,8 +107,17 @@ pub(super) async fn resend(pass: &mut Pass<'_>, key: StepKey) -> Result<Option<D
     Ok(None)
 }
 
+/// Why nothing may be sent yet, or not any more.
+async fn not_yet(pass: &Pass<'_>, step: &Step) -> Result<Option<Decision>, Error> {
+    if let Some(waiting) = waits_for_its_term(pass, step) {
+        return Ok(Some(waiting));
+    }
+    let taken = mark::taken(pass.context, pass.object).await?;
+    Ok(taken.map(|why| Decision::wait(Reason::Deferred, format!("nothing is done: {why}"))))
+}
+
 /// Why nothing may be sent yet in this term.
-fn not_yet(pass: &Pass<'_>, step: &Step) -> Option<Decision> {
+fn waits_for_its_term(pass: &Pass<'_>, step: &Step) -> Option<Decision> {
     let context = pass.context;
     let now = context.clock.now();
     if now < context.acts_from {

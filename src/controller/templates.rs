@@ -12,9 +12,7 @@ use kube::core::{Selector, SelectorExt};
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::{ObjectRef, Store as Cache};
 use kube::{Api, Resource as _, ResourceExt};
-use uuid::Uuid;
 use xsld_journal::event::Goal;
-use xsld_journal::record::StreamId;
 use xsld_journal::state::CacheState;
 
 use super::findings::{Findings, Thing};
@@ -110,12 +108,29 @@ struct Candidate {
     name: String,
     uid: String,
     labels: BTreeMap<String, String>,
+    /// Whether another operator works on it.
+    is_anothers: bool,
 }
 
 impl Candidate {
-    fn of(cache: &XsldCache) -> Self {
-        let labels = cache.labels().clone();
-        Self { name: cache.name_any(), uid: cache.uid().unwrap_or_default(), labels }
+    fn of(cache: &XsldCache, context: &Context) -> Self {
+        Self {
+            name: cache.name_any(),
+            uid: cache.uid().unwrap_or_default(),
+            labels: cache.labels().clone(),
+            is_anothers: context.is_anothers(cache),
+        }
+    }
+}
+
+/// Whether a template is another operator's: that of the first cache that it goes to, so that one of
+/// them writes to it.
+fn is_anothers(target: Option<&TemplateTarget>, caches: &[Candidate]) -> bool {
+    let chosen = target.and_then(|target| chosen(target, caches).ok()).unwrap_or_default();
+    let first = chosen.first().and_then(|name| caches.iter().find(|cache| cache.name == *name));
+    match first {
+        Some(first) => first.is_anothers,
+        None => !caches.is_empty() && caches.iter().all(|cache| cache.is_anothers),
     }
 }
 
@@ -226,7 +241,7 @@ pub(super) async fn read(
         objects::timed("list the GridTemplates", context.times.request, api.list(&params)).await?;
     let state = context.store.state(subject.stream).unwrap_or_default();
     let here = caches.iter().filter(|cache| cache.namespace().as_deref() == Some(namespace));
-    let candidates: Vec<Candidate> = here.map(|cache| Candidate::of(cache)).collect();
+    let candidates: Vec<Candidate> = here.map(|cache| Candidate::of(cache, context)).collect();
     let mut templates = Templates::default();
     for template in listed.items {
         let ours = template.finalizers().iter().any(|name| name == FINALIZER);
@@ -361,7 +376,18 @@ async fn examine(
         return Action::await_change();
     }
     let finalizer = Thing::new("finalizer of GridTemplate", template.name_any());
-    if !deleting && !ours {
+    let of_caches: Api<XsldCache> = Api::namespaced(context.client.clone(), &namespace);
+    let params = kube::api::ListParams::default();
+    let list = of_caches.list(&params);
+    let listed = objects::timed("list the XsldCaches", context.times.request, list).await;
+    let listed = findings.read(&Thing::all("XsldCaches"), listed);
+    let caches: Option<Vec<Candidate>> = listed
+        .map(|listed| listed.items.iter().map(|cache| Candidate::of(cache, context)).collect());
+    let target = validate::template(template).ok().map(|valid| valid.target);
+    if caches.as_ref().is_some_and(|caches| is_anothers(target.as_ref(), caches)) {
+        return Action::requeue(findings.next(context.times.poll_idle));
+    }
+    if !deleting && !ours && caches.is_some() {
         let mut finalizers = template.finalizers().to_vec();
         finalizers.push(FINALIZER.to_owned());
         let write = objects::set_finalizers(context, &api, template, &finalizers);
@@ -369,13 +395,6 @@ async fn examine(
             return Action::requeue(context.times.poll_idle);
         }
     }
-    let of_caches: Api<XsldCache> = Api::namespaced(context.client.clone(), &namespace);
-    let params = kube::api::ListParams::default();
-    let list = of_caches.list(&params);
-    let listed = objects::timed("list the XsldCaches", context.times.request, list).await;
-    let listed = findings.read(&Thing::all("XsldCaches"), listed);
-    let caches: Option<Vec<Candidate>> =
-        listed.map(|listed| listed.items.iter().map(Candidate::of).collect());
     // As long as the caches cannot be read, any of them may hold it.
     if let Some(caches) = &caches
         && deleting
@@ -464,8 +483,9 @@ fn uploads(
     caches: &[Candidate],
     names: &BTreeSet<String>,
 ) -> Vec<CacheUpload> {
-    let known = caches.iter().filter_map(|cache| {
-        let stream = StreamId(cache.uid.parse::<Uuid>().ok()?);
+    let ours = caches.iter().filter(|cache| !cache.is_anothers);
+    let known = ours.filter_map(|cache| {
+        let stream = context.stream_of(&cache.uid)?;
         let state = context.store.state(stream).unwrap_or_default();
         let selected = names.contains(&cache.name);
         let seen = context.templates.of(&cache.uid, uid);
@@ -482,77 +502,4 @@ fn uploads(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
-
-    fn caches(all: &[(&str, &[(&str, &str)])]) -> Vec<Candidate> {
-        let text = |text: &str| text.to_owned();
-        all.iter()
-            .map(|(name, labels)| Candidate {
-                name: text(name),
-                uid: text(name),
-                labels: labels.iter().map(|(key, value)| (text(key), text(value))).collect(),
-            })
-            .collect()
-    }
-
-    fn names(target: &TemplateTarget, all: &[Candidate]) -> Vec<String> {
-        chosen(target, all).unwrap().into_iter().collect()
-    }
-
-    #[test]
-    fn a_template_goes_to_the_named_cache_or_the_only_one() {
-        let one = caches(&[("a", &[])]);
-        let two = caches(&[("a", &[]), ("b", &[])]);
-        assert_eq!(names(&TemplateTarget::Only, &one), ["a"]);
-        assert_eq!(names(&TemplateTarget::Named("b".into()), &two), ["b"]);
-        let reason =
-            |target: &TemplateTarget, all: &[Candidate]| chosen(target, all).unwrap_err().reason;
-        assert_eq!(reason(&TemplateTarget::Only, &two), Reason::CacheAmbiguous);
-        assert_eq!(reason(&TemplateTarget::Only, &[]), Reason::CacheMissing);
-        assert_eq!(reason(&TemplateTarget::Named("c".into()), &two), Reason::CacheMissing);
-    }
-
-    #[test]
-    fn a_selector_chooses_by_label() {
-        let all = caches(&[("a", &[("tier", "front")]), ("b", &[("tier", "back")]), ("c", &[])]);
-        let by_label = |key: &str, value: &str| {
-            let match_labels = Some(BTreeMap::from([(key.to_owned(), value.to_owned())]));
-            TemplateTarget::Selected(LabelSelector { match_labels, ..LabelSelector::default() })
-        };
-        assert_eq!(names(&by_label("tier", "front"), &all), ["a"]);
-        let every = TemplateTarget::Selected(LabelSelector::default());
-        assert_eq!(names(&every, &all), ["a", "b", "c"]);
-        assert_eq!(
-            chosen(&by_label("tier", "none"), &all).unwrap_err().reason,
-            Reason::CacheMissing
-        );
-        let wrong = LabelSelectorRequirement {
-            key: "tier".into(),
-            operator: "Perhaps".into(),
-            values: None,
-        };
-        let match_expressions = Some(vec![wrong]);
-        let wrong = LabelSelector { match_expressions, ..LabelSelector::default() };
-        let wrong = TemplateTarget::Selected(wrong);
-        assert_eq!(chosen(&wrong, &all).unwrap_err().reason, Reason::SpecInvalid);
-    }
-
-    #[test]
-    fn a_pass_that_looks_may_upload_until_it_says_otherwise() {
-        let sights = Sights::default();
-        assert!(!sights.may_upload("c", "t"), "a cache that no pass looked at uploads nothing");
-        sights.set("c", Sight::Looking);
-        assert!(sights.may_upload("c", "t"));
-        let known =
-            |goes| Sight::Known(BTreeMap::from([("t".into(), Seen { goes, ..Seen::default() })]));
-        sights.set("c", known(false));
-        assert!(sights.may_upload("c", "t") && !sights.may_upload("c", "other"));
-        sights.set("c", known(true));
-        assert!(!sights.may_upload("c", "t"));
-        sights.set("c", Sight::Looking);
-        sights.forget("c");
-        assert!(!sights.may_upload("c", "t"));
-    }
-}
+mod tests;

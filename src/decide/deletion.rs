@@ -4,9 +4,13 @@
 //! spec does not come this far: what is to be cleaned up is known from the journal and the world.
 
 use xsld_journal::event::{Cause, End, Event, Goal, OperationKind, Receipt, Step};
+use xsld_journal::state::Operation;
 
 use super::{Decision, Inputs, evidence};
 use crate::crd::conditions::ConditionReason as Reason;
+
+/// How much longer than the longest task what was refused is left alone before it is asked again.
+const REFUSED_PAUSE: u32 = 10;
 
 /// Decides the next step of the deletion.
 pub(super) fn decide(inputs: Inputs<'_>) -> Decision {
@@ -31,10 +35,8 @@ pub(super) fn decide(inputs: Inputs<'_>) -> Decision {
         return if set.deleting {
             Decision::wait(Reason::Deleting, "the StatefulSet is going")
         } else {
-            Decision::Run {
-                step: Step::DeleteStatefulSet { uid: set.uid.clone() },
-                evidence: evidence(set),
-            }
+            let step = Step::DeleteStatefulSet { uid: set.uid.clone() };
+            run(inputs, operation, step, evidence(set))
         };
     }
     if !seen.pods.is_empty() {
@@ -47,18 +49,43 @@ pub(super) fn decide(inputs: Inputs<'_>) -> Decision {
     if wanted.delete_volumes
         && let Some((ordinal, claim)) = seen.claims.iter().find(|(_, claim)| !claim.deleting)
     {
-        return Decision::Run {
-            step: Step::DeleteVolume {
-                ordinal: *ordinal,
-                claim: claim.name.clone(),
-                claim_uid: claim.uid.clone(),
-                receipt: Receipt::CacheDeleted,
-            },
-            evidence: evidence(claim),
+        let step = Step::DeleteVolume {
+            ordinal: *ordinal,
+            claim: claim.name.clone(),
+            claim_uid: claim.uid.clone(),
+            receipt: Receipt::CacheDeleted,
         };
+        return run(inputs, operation, step, evidence(claim));
     }
     Decision::Record(vec![
         Event::OperationEnded { end: End::Succeeded },
         Event::CacheClosed { reason: "the XsldCache was deleted".to_owned() },
     ])
 }
+
+/// Runs a step of the deletion. One that the API server refuses is told, and asked again after a
+/// pause that grows: the refusal may end, and an object that goes otherwise needs no step.
+fn run(inputs: Inputs<'_>, operation: &Operation, step: Step, evidence: String) -> Decision {
+    if operation.parked.is_some() {
+        let evidence = "the deletion goes on".to_owned();
+        return Decision::Record(vec![Event::OperationResumed { evidence }]);
+    }
+    let attempts = operation.tried(&step.target());
+    let times = inputs.times;
+    let pause = times.settle.saturating_mul(2_u32.saturating_pow(attempts.saturating_sub(1)));
+    let pause = pause.min(times.orphan.saturating_mul(REFUSED_PAUSE));
+    if attempts > 0 && !inputs.watch.settled(pause) {
+        let why = operation.last_failure.as_deref().unwrap_or("it ended without effect");
+        let message = format!(
+            "{} did not succeed: {why}. It is tried again after {} s; what refuses it is to let it, or \
+             somebody deletes the object",
+            step.describe(),
+            pause.as_secs()
+        );
+        return Decision::wait(Reason::StepFailed, message);
+    }
+    Decision::Run { step, evidence }
+}
+
+#[cfg(test)]
+mod tests;

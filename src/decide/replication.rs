@@ -84,10 +84,11 @@ pub(super) fn lost_primary(inputs: Inputs<'_>) -> Option<Decision> {
 /// then what counts is since when Kubernetes has shown the primary's pod as not ready, and that
 /// nobody has seen it for two observations.
 fn is_over_grace(inputs: Inputs<'_>, lost: Ordinal) -> bool {
-    let Inputs { seen, watch, times, now_us, .. } = inputs;
+    let Inputs { seen, watch, times, server_us, .. } = inputs;
     let watched = watch.primary_lost_for(lost);
     let unready_since = seen.pods.get(&lost).and_then(|pod| pod.unready_since_us);
-    let unready_us = unready_since.map_or(0, |since| now_us.saturating_sub(since));
+    let unready_us =
+        unready_since.zip(server_us).map_or(0, |(since, now)| now.saturating_sub(since));
     let unready = Duration::from_micros(u64::try_from(unready_us).unwrap_or(0));
     watched >= grace(inputs) || (watched >= times.settle && unready >= grace(inputs))
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use xsld_journal::event::{Event, MemberRef, Ordinal, Step, StepKey, Survivor};
+use xsld_journal::event::{Event, MemberRef, Ordinal, Receipt, Step, StepKey, Survivor};
 use xsld_journal::state::{OpenStep, Progress};
 
 use super::views::{self, OurTask};
@@ -97,11 +97,12 @@ fn is_a_task(step: &Step) -> bool {
     }
 }
 
-/// When the whole cache goes, what the group may still do to itself no longer matters: a doubt
-/// about it ends after one settle time, a task without progress after the stall time. Effects on
-/// Kubernetes objects are settled as ever.
+/// When the whole cache goes, what the group may still do to itself no longer matters, nor what was
+/// to become of an object that goes with it: a doubt ends after one settle time, a task without
+/// progress after the stall time, and nothing is sent again. Only the steps of the deletion itself
+/// are settled as ever.
 fn given_up_with_the_cache(inputs: Inputs<'_>, open: &OpenStep, standing: Standing) -> Standing {
-    let within_the_group = match &open.step {
+    let is_a_task = match &open.step {
         Step::JoinMember { .. }
         | Step::DisjoinMember { .. }
         | Step::RemoveGhostMember { .. }
@@ -121,17 +122,29 @@ fn given_up_with_the_cache(inputs: Inputs<'_>, open: &OpenStep, standing: Standi
         | Step::RollMember { .. }
         | Step::DeleteStatefulSet { .. } => false,
     };
-    if !inputs.wanted.deleting || !within_the_group {
+    if !inputs.wanted.deleting || is_of_the_deletion(&open.step) {
         return standing;
     }
     let times = inputs.times;
+    let is_over = inputs.watch.settled(times.settle);
     match standing {
-        Standing::InDoubt(_) | Standing::Resend if inputs.watch.settled(times.settle) => {
-            Standing::Void
-        }
+        Standing::InDoubt(_) | Standing::Resend if is_over => Standing::Void,
         Standing::Resend => Standing::InDoubt(Waiting::new(Reason::Deleting, "not sent again")),
-        Standing::Running(_) if inputs.watch.stalled_for() >= times.task_stall => Standing::Void,
+        Standing::Running(_) if is_a_task => match inputs.watch.stalled_for() >= times.task_stall {
+            true => Standing::Void,
+            false => standing,
+        },
+        // An object that is going and does not go: it may wait for what this deletion ends.
+        Standing::Running(_) if is_over => Standing::Void,
         standing => standing,
+    }
+}
+
+fn is_of_the_deletion(step: &Step) -> bool {
+    match step {
+        Step::DeleteStatefulSet { .. } => true,
+        Step::DeleteVolume { receipt, .. } => *receipt == Receipt::CacheDeleted,
+        _ => false,
     }
 }
 

@@ -30,6 +30,8 @@ pub(crate) struct World {
     pub(crate) times: Times,
     /// Wall time of what is recorded and decided, in microseconds.
     pub(crate) time_us: i64,
+    /// How far the operator's own wall clock is ahead of the API server's time.
+    pub(crate) wall_is_ahead_us: i64,
     now: Duration,
     seq: u64,
 }
@@ -76,6 +78,7 @@ impl World {
             watch: Watch::default(),
             times: Times::default(),
             time_us: 0,
+            wall_is_ahead_us: 0,
             now: Duration::ZERO,
             seq: 0,
         }
@@ -127,7 +130,8 @@ impl World {
             state: &self.state,
             watch: &self.watch,
             times: &self.times,
-            now_us: self.time_us,
+            now_us: self.time_us.saturating_add(self.wall_is_ahead_us),
+            server_us: Some(self.time_us),
             join_command: "NewMemberJoinTaskCommand",
             disjoin_command: "MemberDisjoinTaskCommand",
             replication_command: "ConfigureDerbyReplicationTaskCommand",

@@ -71,6 +71,7 @@ fn tell(event: &Event, state: &CacheState) -> Option<Told> {
         | Event::VolumeRetained { .. }
         | Event::Adopted { .. }
         | Event::GridAdopted { .. }
+        | Event::CacheLeft { .. }
         | Event::TemplateAdopted { .. } => found(event, state),
         // Bookkeeping: nothing in the world changed that a person would want to hear of.
         Event::Genesis { .. }
@@ -232,6 +233,7 @@ fn found(event: &Event, state: &CacheState) -> Option<Told> {
             let message = format!("the group was adopted as it was found: {}", names.join(", "));
             Told::warning("Adopted", "Adopt", message)
         }
+        Event::CacheLeft { reason, .. } => left(reason, state),
         Event::TemplateAdopted { name, .. } => Told::normal(
             "TemplateAdopted",
             "AdoptTemplate",
@@ -244,4 +246,20 @@ fn found(event: &Event, state: &CacheState) -> Option<Told> {
         ),
         _ => None,
     }
+}
+
+/// What becomes of what is open when its cache is left.
+fn left(reason: &str, state: &CacheState) -> Option<Told> {
+    let open = state.operation.as_ref();
+    let step = open.and_then(|open| open.step.as_ref().or(open.cancel.as_ref()));
+    let ends = match (open, step) {
+        (None, _) => String::new(),
+        (Some(open), None) => format!("; {} ends with it", open.kind.name()),
+        (Some(open), Some(step)) => format!(
+            "; {} ends with it, and whether it came to {} is not found out any more",
+            open.kind.name(),
+            step.step.describe()
+        ),
+    };
+    Told::warning("CacheLeft", "LeaveCache", format!("{reason}{ends}"))
 }

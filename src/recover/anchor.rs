@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
-use kube::api::{ObjectMeta, PostParams};
+use kube::api::PostParams;
 use uuid::Uuid;
 
 /// Name of the ConfigMap in the operator's namespace.
@@ -98,6 +98,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether it cannot be made because its namespace is going: nobody can make one there any more,
+    /// and no other operator can begin a term with it.
+    pub fn says_namespace_ends(&self) -> bool {
+        matches!(self, Self::Api { source, .. } if super::says_namespace_ends(source))
+    }
+
     /// Whether the same may succeed a moment later.
     pub fn is_retryable(&self) -> bool {
         match self {
@@ -108,21 +114,40 @@ impl Error {
     }
 }
 
-/// Reads and moves the anchor. It remembers the resourceVersion of its last write, so that a write
-/// by anybody else in between is a [`Error::Conflict`].
+/// How often a write is tried in a row while others write beside it what is none of the anchor.
+const TRIES_MAX: usize = 8;
+
+/// Reads and moves the anchor, by compare-and-swap on what it anchors.
+///
+/// Only the four data of the anchor tell of another operator. Labels and annotations are anybody's:
+/// they are kept, and a write that they came before is made again on the version that has them. A
+/// version is taken over only with data that this keeper wrote, or had read before it wrote anything:
+/// with any other data the anchor is another operator's, and stays so for every later write.
 pub struct AnchorKeeper {
     api: Api<ConfigMap>,
     timeout: Duration,
     live: Option<ConfigMap>,
     last: Option<Anchor>,
+    /// What was written since then without a clear answer: it may have taken effect, or may yet.
+    unclear: Vec<Unclear>,
+    /// Another operator moved it.
+    lost: bool,
     /// What is told beside it.
     served: Option<Served>,
+}
+
+/// A write without a clear answer.
+#[derive(Debug)]
+struct Unclear {
+    anchor: Anchor,
+    /// The version that it replaces; none where it creates. On any other it is refused.
+    on: Option<String>,
 }
 
 impl AnchorKeeper {
     /// A keeper that has not read the anchor yet. `served` is told beside each anchor that it writes.
     pub fn new(api: Api<ConfigMap>, timeout: Duration, served: Option<Served>) -> Self {
-        Self { api, timeout, live: None, last: None, served }
+        Self { api, timeout, live: None, last: None, unclear: vec![], lost: false, served }
     }
 
     /// The anchor as it was last read or written.
@@ -130,105 +155,164 @@ impl AnchorKeeper {
         self.last.as_ref()
     }
 
-    /// Reads the anchor; none when there is no ConfigMap.
+    /// Reads the anchor before anything is written; none when there is no ConfigMap.
     ///
     /// # Errors
     /// When it cannot be read, or holds something else.
     pub async fn read(&mut self) -> Result<Option<Anchor>, Error> {
-        let read = tokio::time::timeout(self.timeout, self.api.get_opt(ANCHOR_NAME));
-        self.live = read
-            .await
-            .map_err(|_| Error::Timeout { what: "read" })?
-            .map_err(|source| Error::Api { what: "read", source: Box::new(source) })?;
+        self.live = self.fetch().await?;
         self.last = self.live.as_ref().map(parse).transpose()?;
         Ok(self.last.clone())
+    }
+
+    async fn fetch(&self) -> Result<Option<ConfigMap>, Error> {
+        let read = tokio::time::timeout(self.timeout, self.api.get_opt(ANCHOR_NAME));
+        read.await
+            .map_err(|_| Error::Timeout { what: "read" })?
+            .map_err(|source| Error::Api { what: "read", source: Box::new(source) })
+    }
+
+    /// Reads the anchor again after a write that was refused or not answered clearly. What is found
+    /// must be what this keeper wrote, or what was there before; none at all is made again.
+    async fn look_again(&mut self) -> Result<(), Error> {
+        let live = self.fetch().await?;
+        if let Some(live) = &live {
+            let found = parse(live).ok();
+            let known = |anchor: &Anchor| {
+                self.last.as_ref() == Some(anchor)
+                    || self.unclear.iter().any(|unclear| unclear.anchor == *anchor)
+            };
+            match found.filter(known) {
+                Some(found) => self.last = Some(found),
+                None => return Err(self.lose()),
+            }
+            // On another version than theirs they are refused.
+            let version = &live.metadata.resource_version;
+            self.unclear.retain(|unclear| unclear.on == *version);
+        } else {
+            self.unclear.retain(|unclear| unclear.on.is_none());
+        }
+        self.live = live;
+        Ok(())
+    }
+
+    fn lose(&mut self) -> Error {
+        self.lost = true;
+        Error::Conflict
     }
 
     /// Tells beside the anchor where the journal is served, and leaves what it anchors as it is.
     ///
     /// # Errors
-    /// [`Error::Conflict`] when somebody else wrote it.
+    /// [`Error::Conflict`] when another operator moved it.
     pub async fn tell_served(&mut self) -> Result<(), Error> {
-        let (Some(served), Some(live)) = (&self.served, &mut self.live) else { return Ok(()) };
-        if Served::on(live).as_ref() == Some(served) {
-            return Ok(());
-        }
-        live.metadata.annotations.get_or_insert_default().extend(served.annotations());
-        let params = PostParams::default();
-        let write = self.api.replace(ANCHOR_NAME, &params, live);
-        let written = tokio::time::timeout(self.timeout, write).await;
-        let written = written.map_err(|_| Error::Timeout { what: "written" })?;
-        let failed = |source| Error::Api { what: "write", source: Box::new(source) };
-        match written.map_err(failed) {
-            Ok(written) => *live = written,
-            Err(error) if is_conflict(&error) => return Err(Error::Conflict),
-            Err(error) => return Err(error),
+        let Some(served) = self.served.clone() else { return Ok(()) };
+        for _ in 0..TRIES_MAX {
+            let Some(live) = &self.live else { return Ok(()) };
+            if Served::on(live).as_ref() == Some(&served) {
+                return Ok(());
+            }
+            let mut told = live.clone();
+            told.metadata.annotations.get_or_insert_default().extend(served.annotations());
+            match self.put(&told).await {
+                Ok(live) => {
+                    self.live = Some(live);
+                    return Ok(());
+                }
+                Err(error) if is_conflict(&error) => self.look_again().await?,
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }
 
-    /// Moves the anchor. After an unclear answer the anchor is read again: a write that did take
-    /// effect is recognised as our own.
+    /// Moves the anchor. After an unclear answer it is read again: a write that did take effect is
+    /// recognised as our own.
     ///
     /// # Errors
-    /// [`Error::Conflict`] when somebody else wrote it.
+    /// [`Error::Conflict`] when another operator moved it, now or before.
     pub async fn write(&mut self, next: Anchor) -> Result<(), Error> {
-        if self.last.as_ref() == Some(&next) {
-            return Ok(());
+        if self.lost {
+            return Err(Error::Conflict);
         }
-        let object = object(&next, self.live.as_ref(), self.served.as_ref());
+        if !self.unclear.is_empty() {
+            self.look_again().await?;
+        }
+        let mut tries = 0;
+        while self.last.as_ref() != Some(&next) || self.live.is_none() {
+            let object = object(&next, self.live.as_ref(), self.served.as_ref());
+            let error = match self.put(&object).await {
+                Ok(live) => {
+                    (self.live, self.last) = (Some(live), Some(next));
+                    self.unclear.clear();
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            // A refusal too may be that of a repetition which something on the way made.
+            let on = object.metadata.resource_version;
+            self.unclear.push(Unclear { anchor: next.clone(), on });
+            tries += 1;
+            match self.look_again().await {
+                Ok(()) if self.last.as_ref() == Some(&next) => break,
+                Ok(()) if is_behind(&error) && tries < TRIES_MAX => {}
+                Err(Error::Conflict) => return Err(Error::Conflict),
+                Ok(()) | Err(_) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends one write; where the anchor is, and with its version.
+    async fn put(&self, object: &ConfigMap) -> Result<ConfigMap, Error> {
         let params = PostParams::default();
         let write = async {
-            match &self.live {
-                None => self.api.create(&params, &object).await,
-                Some(_) => self.api.replace(ANCHOR_NAME, &params, &object).await,
+            match object.metadata.resource_version {
+                None => self.api.create(&params, object).await,
+                Some(_) => self.api.replace(ANCHOR_NAME, &params, object).await,
             }
         };
-        let written = tokio::time::timeout(self.timeout, write).await;
-        let error = match written {
-            Ok(Ok(live)) => {
-                self.live = Some(live);
-                self.last = Some(next);
-                return Ok(());
-            }
-            Ok(Err(source)) => Error::Api { what: "write", source: Box::new(source) },
-            Err(_) => Error::Timeout { what: "written" },
-        };
-        match self.read().await {
-            Ok(Some(found)) if found == next => Ok(()),
-            Ok(_) if is_conflict(&error) => Err(Error::Conflict),
-            Ok(_) | Err(_) => Err(error),
-        }
+        tokio::time::timeout(self.timeout, write)
+            .await
+            .map_err(|_| Error::Timeout { what: "written" })?
+            .map_err(|source| Error::Api { what: "write", source: Box::new(source) })
     }
 }
 
 fn is_conflict(error: &Error) -> bool {
-    matches!(error, Error::Api { source, .. }
-        if matches!(&**source, kube::Error::Api(status) if status.code == 409))
+    has_code(error, 409)
 }
 
+/// Whether the write was refused because the anchor is otherwise, or not there, by now.
+fn is_behind(error: &Error) -> bool {
+    is_conflict(error) || has_code(error, 404)
+}
+
+fn has_code(error: &Error, code: u16) -> bool {
+    matches!(error, Error::Api { source, .. }
+        if matches!(&**source, kube::Error::Api(status) if status.code == code))
+}
+
+/// The anchor as it is to be: what others wrote beside it stays.
 fn object(anchor: &Anchor, live: Option<&ConfigMap>, served: Option<&Served>) -> ConfigMap {
-    let data = BTreeMap::from([
+    let mut object = live.cloned().unwrap_or_default();
+    object.metadata.name = Some(ANCHOR_NAME.to_owned());
+    object.metadata.managed_fields = None;
+    object.metadata.labels.get_or_insert_default().extend([
+        ("app.kubernetes.io/name".to_owned(), "xsld-operator".to_owned()),
+        ("app.kubernetes.io/component".to_owned(), "journal-anchor".to_owned()),
+    ]);
+    let annotations = object.metadata.annotations.get_or_insert_default();
+    annotations.retain(|name, _| ![ENDPOINT, FINGERPRINT, POD].contains(&name.as_str()));
+    annotations.extend(served.map(Served::annotations).unwrap_or_default());
+    object.metadata.annotations.take_if(|annotations| annotations.is_empty());
+    object.data.get_or_insert_default().extend([
         ("journalId".to_owned(), anchor.journal_id.to_string()),
         ("epoch".to_owned(), anchor.epoch.to_string()),
         ("sequence".to_owned(), anchor.seq.to_string()),
         ("hash".to_owned(), anchor.hash.clone()),
     ]);
-    let labels = BTreeMap::from([
-        ("app.kubernetes.io/name".to_owned(), "xsld-operator".to_owned()),
-        ("app.kubernetes.io/component".to_owned(), "journal-anchor".to_owned()),
-    ]);
-    ConfigMap {
-        metadata: ObjectMeta {
-            name: Some(ANCHOR_NAME.to_owned()),
-            labels: Some(labels),
-            annotations: served.map(Served::annotations),
-            resource_version: live.and_then(|live| live.metadata.resource_version.clone()),
-            ..ObjectMeta::default()
-        },
-        data: Some(data),
-        ..ConfigMap::default()
-    }
+    object
 }
 
 fn parse(object: &ConfigMap) -> Result<Anchor, Error> {
@@ -259,43 +343,4 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_anchor_reads_back_as_it_was_written() {
-        let anchor =
-            Anchor { journal_id: Uuid::from_u128(5), epoch: 3, seq: 9, hash: hex(&[1, 255]) };
-        assert_eq!(parse(&object(&anchor, None, None)).unwrap(), anchor);
-        assert_eq!(anchor.hash, "01ff");
-    }
-
-    #[test]
-    fn where_the_journal_is_served_is_told_beside_the_anchor_and_only_while_it_is() {
-        let anchor = Anchor { journal_id: Uuid::nil(), epoch: 1, seq: 1, hash: String::new() };
-        let mut served = Served {
-            url: "https://10.0.0.7:8443".into(),
-            fingerprint: "ab".into(),
-            pod: Some("xsld-operator-0".into()),
-        };
-        for pod in [served.pod.clone(), None] {
-            served.pod = pod;
-            let live = object(&anchor, None, Some(&served));
-            assert_eq!(Served::on(&live), Some(served.clone()));
-            assert_eq!(Served::on(&object(&anchor, Some(&live), None)), None);
-        }
-    }
-
-    #[test]
-    fn anything_else_is_no_anchor_and_says_why() {
-        let mut object = object(
-            &Anchor { journal_id: Uuid::nil(), epoch: 1, seq: 1, hash: String::new() },
-            None,
-            None,
-        );
-        object.data.as_mut().unwrap().insert("epoch".into(), "x".into());
-        assert!(parse(&object).unwrap_err().to_string().contains("epoch"));
-        object.data = None;
-        assert!(parse(&object).is_err());
-    }
-}
+mod tests;

@@ -12,6 +12,7 @@ use xsld_journal::store::Store;
 use super::anchor::{self, ANCHOR_NAME, AnchorKeeper};
 use super::{Error, Start, timed};
 use crate::controller::Subject;
+use crate::controller::mark::{Whose, whose};
 use crate::crd::{ConditionReason, XsldCache};
 use crate::events::{self, Note};
 use crate::status::{self, Problem, publish};
@@ -70,7 +71,10 @@ async fn conditions(start: &Start<'_>, store: &dyn Store, why: &str) -> Result<(
     let caches = timed(timeout, "list the caches", api.list(&ListParams::default())).await?;
     let problem = Problem { reason: ConditionReason::JournalForked, message: why.to_owned() };
     for object in &caches.items {
-        let Some(subject) = Subject::of(object) else { continue };
+        let Some(subject) = Subject::of(object, store) else { continue };
+        if let Whose::Anothers(_) = whose(object, start.namespace, store.head().journal_id) {
+            continue;
+        }
         let state = store.state(subject.stream).unwrap_or_default();
         let status = status::cache(&status::CacheInputs {
             object,

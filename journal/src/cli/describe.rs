@@ -24,6 +24,7 @@ pub(super) fn describe(event: &Event) -> String {
         Event::StepUnknown { reason, .. }
         | Event::StepFailed { reason, .. }
         | Event::StepNotSent { reason, .. }
+        | Event::CacheLeft { reason, .. }
         | Event::CacheClosed { reason } => reason.clone(),
         Event::StepSucceeded { found_by_probe, flagged, .. } => {
             let probe = found_by_probe.then(|| "found by probe".to_owned());
@@ -135,6 +136,7 @@ pub(super) fn mood(event: &Event) -> Mood {
         Event::StepFailed { .. }
         | Event::OperationEnded { end: End::Failed { .. } }
         | Event::MemberLost { .. }
+        | Event::CacheLeft { .. }
         | Event::Gap { .. } => Mood::Bad,
         Event::Genesis { .. }
         | Event::EpochBegun { .. }

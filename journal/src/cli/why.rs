@@ -158,10 +158,13 @@ impl History<'_> {
 
     fn at_rest(&self, state: &CacheState) -> (String, Vec<Link>) {
         let mut chain = Vec::new();
-        let closed = self.last(|record| matches!(record.event, Event::CacheClosed { .. }));
+        let closed = self.last(|record| {
+            matches!(record.event, Event::CacheClosed { .. } | Event::CacheLeft { .. })
+        });
         chain.extend(closed.map(|record| link("because", record)));
         let last = state.recent.back();
         let now = match (closed, last) {
+            (Some(_), _) if state.left => "the cache was left as it was".to_owned(),
             (Some(_), _) => "the cache is gone".to_owned(),
             (None, Some(last)) => {
                 format!("at rest since {} {}", last.kind.name(), end_text(&last.end))

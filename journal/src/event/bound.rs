@@ -66,7 +66,7 @@ impl Event {
             }
             | Self::CacheClosed { reason }
             | Self::RecordsRetired { reason, .. } => bound(reason, bounded),
-            Self::StepFailed { reason, evidence, .. } => {
+            Self::StepFailed { reason, evidence, .. } | Self::CacheLeft { reason, evidence } => {
                 bound(reason, bounded);
                 bound(evidence, bounded_evidence);
             }

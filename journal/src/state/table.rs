@@ -1,12 +1,11 @@
 //! The transition table of a cache's stream: which event each state takes, and what it becomes.
 
 use super::{
-    CacheState, Committed, EndedOperation, Grid, IllegalTransition, JoinHistory, Leaving, Member,
-    OpenStep, Operation, Parked, Progress, Promoted, RECENT_OPERATIONS_MAX, Rolled, Stamp,
-    Template, Uploaded, illegal, refuse_if,
+    CacheState, Committed, Grid, IllegalTransition, JoinHistory, Leaving, Member, OpenStep,
+    Operation, Parked, Progress, Promoted, Stamp, Template, Uploaded, illegal, refuse_if,
 };
 use crate::event::{
-    Cause, End, Event, Goal, MemberRef, OperationKind, Ordinal, Receipt, Step, StepKey, Text,
+    Cause, Event, Goal, MemberRef, OperationKind, Ordinal, Receipt, Step, StepKey, Text,
 };
 
 impl CacheState {
@@ -78,11 +77,7 @@ impl CacheState {
             | Event::GridAdopted { .. }
             | Event::TemplateAdopted { .. } => self.note(stamp, event),
             Event::Decided { .. } => self.hear(stamp, event),
-            Event::CacheClosed { .. } => {
-                refuse_if(self.operation.is_some(), event, "an operation is open")?;
-                self.closed = true;
-                Ok(())
-            }
+            Event::CacheClosed { .. } | Event::CacheLeft { .. } => self.close(stamp, event),
         }
     }
 
@@ -149,7 +144,8 @@ impl CacheState {
             | Event::Bootstrapped { .. }
             | Event::Adopted { .. }
             | Event::Decided { .. }
-            | Event::CacheClosed { .. } => {
+            | Event::CacheClosed { .. }
+            | Event::CacheLeft { .. } => {
                 return Err(illegal(event, "it is not about a member, a volume or a grid"));
             }
         }
@@ -224,16 +220,6 @@ impl CacheState {
             true => self.check_member(event, member),
             false => Ok(()),
         }
-    }
-
-    fn remember_roll(&mut self, ended: &EndedOperation) {
-        if ended.kind != OperationKind::ImageRoll || matches!(ended.end, End::Superseded { .. }) {
-            return;
-        }
-        if ended.end == End::Succeeded {
-            self.former = None;
-        }
-        self.rolled = Some(Rolled { goal: ended.goal.clone(), end: ended.end.clone() });
     }
 
     /// The template before the first change of a roll is what it goes back to.
@@ -456,30 +442,6 @@ impl CacheState {
         self.pins.remove(claim_uid);
     }
 
-    fn end(&mut self, stamp: Stamp, event: &Event, end: &End) -> Result<(), IllegalTransition> {
-        let operation = self.operation_mut(stamp, event)?;
-        refuse_if(operation.step.is_some(), event, "a step is open")?;
-        let ended = EndedOperation {
-            id: operation.id,
-            kind: operation.kind,
-            goal: operation.goal.clone(),
-            cause: operation.cause.clone(),
-            end: end.clone(),
-            begun_seq: operation.begun_seq,
-            begun_us: operation.begun_us,
-            ended_seq: stamp.seq,
-            ended_us: stamp.time_us,
-            steps_done: operation.steps_done,
-        };
-        self.operation = None;
-        self.remember_roll(&ended);
-        self.recent.push_back(ended);
-        while self.recent.len() > RECENT_OPERATIONS_MAX {
-            self.recent.pop_front();
-        }
-        Ok(())
-    }
-
     fn bootstrap(
         &mut self,
         stamp: Stamp,
@@ -526,7 +488,7 @@ impl CacheState {
         Ok(())
     }
 
-    fn operation_mut(
+    pub(super) fn operation_mut(
         &mut self,
         stamp: Stamp,
         event: &Event,

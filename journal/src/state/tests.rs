@@ -594,5 +594,6 @@ fn an_operations_records_are_counted() {
     assert_eq!(state.operation.unwrap().records, 5);
 }
 
+mod left;
 mod roll;
 mod templates;

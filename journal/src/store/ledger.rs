@@ -47,8 +47,12 @@ impl Admitted {
     pub fn is_boundary(&self) -> bool {
         self.entries.iter().any(|entry| {
             let event = &entry.record.event;
-            matches!(event, Event::OperationEnded { .. } | Event::RecordsRetired { .. })
-                || matches!(event, Event::StepIntended { step, .. } if step.is_destructive())
+            matches!(
+                event,
+                Event::OperationEnded { .. }
+                    | Event::RecordsRetired { .. }
+                    | Event::CacheLeft { .. }
+            ) || matches!(event, Event::StepIntended { step, .. } if step.is_destructive())
         })
     }
 }

@@ -12,7 +12,7 @@ use xsld_journal::record::{Epoch, StreamId};
 use xsld_journal::store::{Append, MemoryStore, Store};
 
 use super::*;
-use crate::clock::{Moment, SystemClock};
+use crate::clock::{Moment, ServerTime, SystemClock};
 use crate::controller::ContextParts;
 use crate::ids::SystemIds;
 use crate::lease::Keeper;
@@ -117,11 +117,12 @@ pub(in crate::controller) fn context(client: &kube::Client) -> (Arc<Context>, Me
     let context = Context::new(ContextParts {
         client: client.clone(),
         store: Arc::new(store.clone()),
+        server_time: ServerTime::new(clock.clone()),
         clock,
         ids: SystemIds::new(),
         times,
         leadership,
-        term: Term { epoch: Epoch(1), anchor, cautious: false, finding: None },
+        term: Term { epoch: Epoch(1), anchor, cautious: false, finding: None, first: true },
         transport: Arc::new(Nobody),
         metrics: Arc::new(Metrics::default()),
         operator_namespace: "team".into(),

@@ -9,7 +9,7 @@ use xsld_journal::event::{End, Event, Goal, OperationKind, Ordinal, Step};
 use super::move_primary_away;
 use crate::crd::conditions::ConditionReason as Reason;
 use crate::decide::testing::{World, claim_uid};
-use crate::decide::{ATTEMPTS_MAX, Decision, views};
+use crate::decide::{ATTEMPTS_MAX, Decision, Inputs, views};
 use crate::xsld::view::{Answer, GroupView, TaskStatus};
 
 const GRACE: Duration = Duration::from_secs(600);
@@ -463,4 +463,33 @@ fn the_grace_counts_from_when_the_primarys_pod_was_not_ready_also_for_an_operato
     let mut world = unready_for(Duration::ZERO);
     world.seen.pods.get_mut(&0).unwrap().unready_since_us = Some(i64::MAX);
     assert_eq!(reason(&world.settled()), Some(Reason::MemberUnreachable), "a clock that is ahead");
+}
+
+/// Its own wall clock tells the operator nothing of how old something of Kubernetes' is.
+#[test]
+fn a_wall_clock_that_is_wrong_neither_shortens_nor_extends_the_grace() {
+    let unready_for = |span: Duration, ahead: Duration| {
+        let mut world = group(3, 0, Some(1));
+        lose(&mut world, 0);
+        world.pod_with(0, 1);
+        let pod = world.seen.pods.get_mut(&0).unwrap();
+        (pod.running, pod.ready) = (false, false);
+        world.time_us = 7_000_000_000;
+        world.wall_is_ahead_us = i64::try_from(ahead.as_micros()).unwrap();
+        pod.unready_since_us = Some(world.time_us - i64::try_from(span.as_micros()).unwrap());
+        world
+    };
+    let (ten_minutes, almost) = (Duration::from_secs(600), GRACE - Duration::from_secs(1));
+    assert_eq!(
+        reason(&unready_for(almost, ten_minutes).settled()),
+        Some(Reason::MemberUnreachable)
+    );
+    let mut behind = unready_for(GRACE, ten_minutes);
+    behind.wall_is_ahead_us = -behind.wall_is_ahead_us;
+    assert!(matches!(behind.settled(), Decision::Begin { .. }));
+    // Before the API server told its time, only what this process watched counts.
+    let mut untold = unready_for(GRACE * 2, Duration::ZERO);
+    untold.settled();
+    let inputs = Inputs { server_us: None, ..untold.inputs() };
+    assert_eq!(reason(&crate::decide::decide(inputs)), Some(Reason::MemberUnreachable));
 }

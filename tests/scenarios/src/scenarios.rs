@@ -15,6 +15,7 @@ mod grids;
 mod input;
 mod losses;
 mod operators;
+mod overlap;
 mod plans;
 mod profile;
 mod random;
@@ -29,6 +30,7 @@ mod storage;
 mod sweep;
 mod templates;
 mod tls;
+mod vanished;
 
 use crate::Scenario;
 
@@ -52,6 +54,8 @@ pub fn all() -> Vec<Scenario> {
     all.extend(budget::scenarios());
     all.extend(claims::scenarios());
     all.extend(operators::scenarios());
+    all.extend(overlap::scenarios());
+    all.extend(vanished::scenarios());
     all.extend(losses::scenarios());
     all.extend(starts::scenarios());
     all.extend(fencing::scenarios());

@@ -132,7 +132,7 @@ impl SledStore {
         };
         let keep_from = ask.keep_from.min(checkpoint + 1);
         let mut facts = Vec::new();
-        for (index, segment) in full.iter().enumerate().take(AT_ONCE) {
+        for (index, segment) in full.iter().enumerate().take(AT_ONCE.min(ask.at_most)) {
             let Some(next) = found.get(index + 1) else { break };
             facts.push(SegmentFacts {
                 last_seq: next.first_seq.saturating_sub(1),

@@ -47,7 +47,7 @@ fn descriptor(timeout: u32) -> String {
     )
 }
 
-fn template(more: Value) -> Value {
+pub(super) fn template(more: Value) -> Value {
     let mut object = json!({
         "metadata": {"name": "orders"},
         "spec": {

@@ -20,7 +20,8 @@ pub(super) fn small(dir: &Path) -> OpenOptions {
 }
 
 pub(super) fn ask(limits: Limits, keep_from: u64) -> Retirement {
-    Retirement { limits, keep_from, epoch: Epoch(u64::MAX), now_us: 1_800_000_000_000_000 }
+    let (epoch, now_us, at_most) = (Epoch(u64::MAX), 1_800_000_000_000_000, usize::MAX);
+    Retirement { limits, keep_from, at_most, epoch, now_us }
 }
 
 /// A rich history in many segments, all but the last sealed, with the newest two checkpoints near

@@ -1,0 +1,116 @@
+use std::time::Duration;
+
+use super::*;
+use crate::decide::testing::World;
+
+/// A group whose XsldCache is being deleted while this step is in doubt.
+fn in_doubt(kind: OperationKind, step: Step) -> World {
+    let mut world = World::group(2);
+    world.apply(Event::OperationBegun {
+        kind,
+        goal: Goal::Members { size: 2, catalogs: 3 },
+        cause: Cause { generation: 1, reason: "test".into() },
+    });
+    world.intend(step);
+    world.wanted.deleting = true;
+    world.seen.reports.clear();
+    world
+}
+
+fn names(decision: &Decision) -> Vec<&'static str> {
+    match decision {
+        Decision::Record(events) => events.iter().map(Event::name).collect(),
+        _ => vec![],
+    }
+}
+
+/// Everything that goes with the cache is gone: by a namespace that ends, or by hand.
+fn gone(world: &mut World) {
+    world.seen.stateful_set = None;
+    world.seen.pods.clear();
+    world.seen.claims.clear();
+}
+
+#[test]
+fn no_effect_on_what_goes_with_the_cache_keeps_the_cache_from_going() {
+    let world = World::group(2);
+    let (member, claim) = (world.member(1), world.seen.claims[&1].clone());
+    let template = "d1".to_owned();
+    let grow = Step::GrowVolume {
+        ordinal: 1,
+        claim: claim.name.clone(),
+        claim_uid: claim.uid.clone(),
+        from: "1Gi".into(),
+        to: "2Gi".into(),
+    };
+    let cases = [
+        (OperationKind::ScaleUp, Step::ScaleStatefulSet { from: 2, to: 3 }),
+        (OperationKind::Repair, Step::ResetMember { member: member.clone() }),
+        (OperationKind::ImageRoll, Step::RollMember { member, template }),
+        (OperationKind::StorageGrowth, grow),
+    ];
+    for is_gone in [true, false] {
+        for (kind, step) in cases.clone() {
+            let name = step.name();
+            let mut world = in_doubt(kind, step);
+            if is_gone {
+                gone(&mut world);
+            }
+            for _ in 0..10 {
+                if world.state.open_step().is_none() {
+                    break;
+                }
+                let decision = world.settled();
+                assert!(!matches!(decision, Decision::Resend { .. }), "{name} is sent again");
+                world.follow(decision);
+            }
+            assert!(world.state.open_step().is_none(), "{name} keeps it, gone: {is_gone}");
+        }
+    }
+}
+
+#[test]
+fn a_cache_of_which_nothing_is_left_ends_also_when_its_operation_is_parked() {
+    let mut world = in_doubt(OperationKind::ScaleUp, Step::ScaleStatefulSet { from: 2, to: 3 });
+    world.apply(Event::OperationParked { reason: "InDoubt".into(), message: "look".into() });
+    gone(&mut world);
+    assert_eq!(names(&world.settled()), ["operation_resumed", "step_void"]);
+    world.follow(world.decide());
+    for _ in 0..3 {
+        world.follow(world.decide());
+    }
+    assert!(world.state.closed);
+}
+
+#[test]
+fn a_refused_deletion_is_told_and_asked_again_later_and_later() {
+    let mut world = World::group(1);
+    world.wanted.deleting = true;
+    world.follow(world.decide());
+    let mut pauses = Vec::new();
+    for _ in 0..10 {
+        let decision = world.decide();
+        assert!(matches!(decision, Decision::Run { .. }), "{decision:?}");
+        let Decision::Run { step, .. } = decision else { return };
+        let key = world.intend(step);
+        let (reason, evidence) = ("refused 403: the policy says no".to_owned(), "{}".to_owned());
+        world.apply(Event::StepFailed { key, reason, evidence });
+        world.watch.unsettle();
+        let mut seconds = 0;
+        while let Decision::Wait(waiting) = world.after(Duration::from_secs(10)) {
+            assert_eq!(waiting.reason, Reason::StepFailed);
+            assert!(waiting.message.contains("the policy says no"), "{}", waiting.message);
+            seconds += 10;
+        }
+        pauses.push(seconds);
+    }
+    assert!(pauses.is_sorted() && pauses[0] <= 20, "{pauses:?}");
+    assert_eq!(pauses.last(), Some(&3290), "{pauses:?}");
+    // Somebody else deletes it meanwhile.
+    let step = Step::DeleteStatefulSet { uid: "set".into() };
+    let key = world.intend(step);
+    let (reason, evidence) = ("refused 403: no".to_owned(), "{}".to_owned());
+    world.apply(Event::StepFailed { key, reason, evidence });
+    gone(&mut world);
+    assert_eq!(names(&world.decide()), ["operation_ended", "cache_closed"]);
+}
