@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use uuid::Uuid;
 use xsld_journal::event::{Cause, Event, Goal, OperationId, OperationKind};
 use xsld_journal::record::{Epoch, StreamId};
-use xsld_journal::store::{Append, OpenOptions, Store, open};
+use xsld_journal::store::{Append, OpenError, OpenOptions, SledStore, Store, open};
 
 const OPERATION: OperationId = OperationId(Uuid::from_u128(0x0197_0f3e_0000));
 const CACHE: StreamId = StreamId(Uuid::from_u128(7));
@@ -27,9 +27,23 @@ fn options(dir: &Path) -> OpenOptions {
     OpenOptions::new(dir.to_owned(), Uuid::from_u128(1))
 }
 
+/// Opens a journal that nobody holds. A program that another test starts just now holds the lock of
+/// this process for a moment, between its fork and its exec: that is waited for.
+fn opened(dir: &Path) -> SledStore {
+    loop {
+        match open(&options(dir)) {
+            Ok((store, _)) => return store,
+            Err(OpenError::Locked { pid, .. }) if pid == Some(std::process::id()) => {
+                std::thread::yield_now();
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
 /// A journal whose one operation came as far as these events; gives the last sequence.
 fn journal(dir: &Path, events: &[Event]) -> u64 {
-    let (store, _) = open(&options(dir)).unwrap();
+    let store = opened(dir);
     let append = |stream, expected, operation, events| {
         let epoch = Epoch(1);
         let append =
@@ -68,7 +82,7 @@ fn a_decision_is_recorded_with_the_local_user_and_every_command_tells_it() {
     let prefix = OPERATION.to_string()[..20].to_owned();
     let output = decide(dir.path(), &prefix, "retry", head);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
-    let (store, _) = open(&options(dir.path())).unwrap();
+    let store = opened(dir.path());
     let records = store.scan(head + 1).unwrap();
     let [record] = records.as_slice() else { panic!("{records:?}") };
     let Event::Decided { who, decision, why } = &record.event else { panic!("{record:?}") };
@@ -101,7 +115,7 @@ fn what_cannot_be_decided_is_refused_with_the_reason_and_nothing_is_recorded() {
         assert_eq!(output.status.code(), Some(2), "{told}");
         assert!(said(&output).contains(told), "{told}: {}", said(&output));
     }
-    let (store, _) = open(&options(dir.path())).unwrap();
+    let store = opened(dir.path());
     assert_eq!(store.head().seq, head);
 }
 
@@ -118,7 +132,7 @@ fn an_operation_that_is_not_parked_or_is_over_is_refused() {
 fn a_journal_that_an_operator_holds_is_not_written_and_the_endpoint_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let head = journal(dir.path(), &[begun(), parked()]);
-    let (store, _) = open(&options(dir.path())).unwrap();
+    let store = opened(dir.path());
     let output = decide(dir.path(), &OPERATION.to_string(), "retry", head);
     assert_eq!(output.status.code(), Some(2));
     assert!(said(&output).contains("--endpoint"), "{}", said(&output));
