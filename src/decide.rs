@@ -28,7 +28,7 @@ pub mod watch;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use xsld_journal::event::{Event, Goal, Step, StepKey, Text};
+use xsld_journal::event::{Event, Goal, Step, StepKey, Text, bounded_evidence};
 use xsld_journal::state::CacheState;
 
 use crate::crd::conditions::ConditionReason as Reason;
@@ -283,14 +283,5 @@ pub(crate) fn evidence(value: &impl serde::Serialize) -> String {
     /// Records hold at most 4 KiB; the rest of the record needs some of it.
     const EVIDENCE_BYTES_MAX: usize = 1536;
     let text = serde_json::to_string(value).unwrap_or_else(|error| format!("\"{error}\""));
-    if text.len() <= EVIDENCE_BYTES_MAX {
-        return text;
-    }
-    let digest = blake3::hash(text.as_bytes()).to_hex();
-    let cut = text.floor_char_boundary(EVIDENCE_BYTES_MAX - 256);
-    serde_json::json!({ "cut": &text[..cut], "blake3": digest.as_str(), "len": text.len() })
-        .to_string()
-        .chars()
-        .take(EVIDENCE_BYTES_MAX * 2)
-        .collect()
+    bounded_evidence(&text, EVIDENCE_BYTES_MAX)
 }

@@ -11,7 +11,7 @@
 mod bound;
 mod step;
 
-pub use bound::bounded;
+pub use bound::{bounded, bounded_evidence};
 pub use step::{Incarnation, MemberRef, Receipt, Step, Survivor, Text};
 
 use serde::{Deserialize, Serialize};

@@ -24,25 +24,31 @@ pub fn bounded(text: &str) -> String {
     format!("{}… (cut: {} bytes, blake3 {digest})", &text[..cut], text.len())
 }
 
-/// The same of evidence, which stays JSON.
-fn bounded_evidence(text: &str) -> String {
-    if text.len() <= EVIDENCE_BYTES_MAX {
+/// The same of evidence, which stays JSON: at most `bytes_max` bytes, of which the digest and the
+/// length take up to 128.
+#[must_use]
+pub fn bounded_evidence(text: &str, bytes_max: usize) -> String {
+    if text.len() <= bytes_max {
         return text.to_owned();
     }
     let digest = blake3::hash(text.as_bytes()).to_hex();
-    let mut room = EVIDENCE_BYTES_MAX - TAIL_BYTES;
+    let mut room = bytes_max.saturating_sub(TAIL_BYTES);
     loop {
         let cut = text.floor_char_boundary(room);
         let kept = serde_json::json!({
             "cut": &text[..cut], "blake3": digest.as_str(), "len": text.len(),
         });
         let kept = kept.to_string();
-        if kept.len() <= EVIDENCE_BYTES_MAX {
+        if kept.len() <= bytes_max || room == 0 {
             return kept;
         }
         // What has to be escaped takes more room than it has bytes.
         room /= 2;
     }
+}
+
+fn of_a_record(evidence: &str) -> String {
+    bounded_evidence(evidence, EVIDENCE_BYTES_MAX)
 }
 
 impl Event {
@@ -68,18 +74,18 @@ impl Event {
             | Self::RecordsRetired { reason, .. } => bound(reason, bounded),
             Self::StepFailed { reason, evidence, .. } | Self::CacheLeft { reason, evidence } => {
                 bound(reason, bounded);
-                bound(evidence, bounded_evidence);
+                bound(evidence, of_a_record);
             }
             Self::StepSucceeded { flagged, evidence, .. } => {
                 if let Some(flagged) = flagged {
                     bound(flagged, bounded);
                 }
-                bound(evidence, bounded_evidence);
+                bound(evidence, of_a_record);
             }
             Self::StepIntended { evidence, .. }
             | Self::StepVoid { evidence, .. }
             | Self::Bootstrapped { evidence, .. }
-            | Self::MemberLost { evidence, .. } => bound(evidence, bounded_evidence),
+            | Self::MemberLost { evidence, .. } => bound(evidence, of_a_record),
             Self::OperationResumed { evidence } => bound(evidence, bounded),
             Self::Decided { who, why, .. } => {
                 bound(who, bounded);
@@ -132,7 +138,7 @@ mod tests {
 
     #[test]
     fn evidence_that_is_cut_is_still_json() {
-        let cut = bounded_evidence(&long());
+        let cut = of_a_record(&long());
         assert!(cut.len() <= EVIDENCE_BYTES_MAX, "{}", cut.len());
         let json: serde_json::Value = serde_json::from_str(&cut).unwrap();
         assert_eq!(json["len"], long().len());

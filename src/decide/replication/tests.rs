@@ -440,19 +440,21 @@ fn a_replica_that_was_disjoined_is_set_up_elsewhere() {
     assert_eq!(world.state.members[&1].claim_uid, claim_uid(1));
 }
 
+/// The primary of three is lost, and its pod has not been ready for so long.
+fn unready_for(span: Duration) -> World {
+    let mut world = group(3, 0, Some(1));
+    lose(&mut world, 0);
+    world.pod_with(0, 1);
+    let pod = world.seen.pods.get_mut(&0).unwrap();
+    (pod.running, pod.ready) = (false, false);
+    world.time_us = 7_000_000_000;
+    pod.unready_since_us = Some(world.time_us - i64::try_from(span.as_micros()).unwrap());
+    world
+}
+
 #[test]
 fn the_grace_counts_from_when_the_primarys_pod_was_not_ready_also_for_an_operator_that_just_began()
 {
-    let unready_for = |span: Duration| {
-        let mut world = group(3, 0, Some(1));
-        lose(&mut world, 0);
-        world.pod_with(0, 1);
-        let pod = world.seen.pods.get_mut(&0).unwrap();
-        (pod.running, pod.ready) = (false, false);
-        world.time_us = 7_000_000_000;
-        pod.unready_since_us = Some(world.time_us - i64::try_from(span.as_micros()).unwrap());
-        world
-    };
     let almost = GRACE - Duration::from_secs(1);
     assert_eq!(reason(&unready_for(almost).settled()), Some(Reason::MemberUnreachable));
     let mut world = unready_for(GRACE);
@@ -468,27 +470,15 @@ fn the_grace_counts_from_when_the_primarys_pod_was_not_ready_also_for_an_operato
 /// Its own wall clock tells the operator nothing of how old something of Kubernetes' is.
 #[test]
 fn a_wall_clock_that_is_wrong_neither_shortens_nor_extends_the_grace() {
-    let unready_for = |span: Duration, ahead: Duration| {
-        let mut world = group(3, 0, Some(1));
-        lose(&mut world, 0);
-        world.pod_with(0, 1);
-        let pod = world.seen.pods.get_mut(&0).unwrap();
-        (pod.running, pod.ready) = (false, false);
-        world.time_us = 7_000_000_000;
-        world.wall_is_ahead_us = i64::try_from(ahead.as_micros()).unwrap();
-        pod.unready_since_us = Some(world.time_us - i64::try_from(span.as_micros()).unwrap());
-        world
-    };
-    let (ten_minutes, almost) = (Duration::from_secs(600), GRACE - Duration::from_secs(1));
-    assert_eq!(
-        reason(&unready_for(almost, ten_minutes).settled()),
-        Some(Reason::MemberUnreachable)
-    );
-    let mut behind = unready_for(GRACE, ten_minutes);
-    behind.wall_is_ahead_us = -behind.wall_is_ahead_us;
+    const TEN_MINUTES_US: i64 = 600_000_000;
+    let mut ahead = unready_for(GRACE - Duration::from_secs(1));
+    ahead.wall_is_ahead_us = TEN_MINUTES_US;
+    assert_eq!(reason(&ahead.settled()), Some(Reason::MemberUnreachable));
+    let mut behind = unready_for(GRACE);
+    behind.wall_is_ahead_us = -TEN_MINUTES_US;
     assert!(matches!(behind.settled(), Decision::Begin { .. }));
     // Before the API server told its time, only what this process watched counts.
-    let mut untold = unready_for(GRACE * 2, Duration::ZERO);
+    let mut untold = unready_for(GRACE * 2);
     untold.settled();
     let inputs = Inputs { server_us: None, ..untold.inputs() };
     assert_eq!(reason(&crate::decide::decide(inputs)), Some(Reason::MemberUnreachable));

@@ -55,6 +55,15 @@ fn labeller(c: &Context, over: &Arc<AtomicBool>) -> tokio::task::JoinHandle<u32>
     })
 }
 
+/// When the operator's Lease was last renewed, and how long a term lasts.
+async fn renewed_at(c: &Context) -> Result<(jiff::Timestamp, jiff::SignedDuration)> {
+    let lease = c.get(Kind::Lease, "xsld-operator").await?;
+    let spec = &lease["spec"];
+    let renewed = spec["renewTime"].as_str().context("no renewTime")?.parse()?;
+    let seconds = spec["leaseDurationSeconds"].as_i64().context("no leaseDurationSeconds")?;
+    Ok((renewed, jiff::SignedDuration::from_secs(seconds)))
+}
+
 async fn labelled(c: &Context) -> Result {
     c.create("c", 1).await?;
     c.ready("c", 1, MINUTE).await?;
@@ -64,8 +73,14 @@ async fn labelled(c: &Context) -> Result {
         c.resize("c", size).await?;
         c.ready("c", size, CHANGE).await?;
     }
-    // Longer than a term lasts.
-    tokio::time::sleep(Duration::from_secs(8)).await;
+    // Beyond any term that could have begun before.
+    let (from, lease) = renewed_at(c).await?;
+    c.wait("a whole term of labels", MINUTE, async || {
+        let (now, _) = renewed_at(c).await?;
+        let lasted = now.duration_since(from);
+        Ok(Seen::when(lasted > lease, || format!("renewed for {lasted:?} of {lease:?}")))
+    })
+    .await?;
     over.store(true, Ordering::SeqCst);
     let rounds = labels.await?;
     ensure!(rounds > 100, "only {rounds} rounds of labels");
