@@ -339,6 +339,12 @@ impl Keeper {
                 }
                 Err(error) if is_conflict(&error) || is_missing(&error) => {
                     self.look_again().await?;
+                    // Who stood still for its term cannot know who led meanwhile, and begins anew as
+                    // any successor does.
+                    if self.held.is_none() && !self.leadership.covers(Duration::ZERO) {
+                        let holder = "nobody: it was deleted while this process stood still";
+                        return Err(Error::Lost { holder: holder.to_owned() });
+                    }
                     if tries >= TRIES_MAX {
                         return Err(error);
                     }

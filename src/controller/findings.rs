@@ -5,7 +5,7 @@
 //! conflict) is told once it lasts. A write that was refused is tried again less and less often,
 //! and at once when something else is to be written.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -120,6 +120,8 @@ pub struct Findings<'a> {
     memory: Memory,
     problems: Vec<Problem>,
     untold: bool,
+    /// What this pass read, wrote or left for later.
+    touched: BTreeSet<(Deed, Thing)>,
 }
 
 impl<'a> Findings<'a> {
@@ -131,7 +133,8 @@ impl<'a> Findings<'a> {
     /// None yet, in a pass over this object.
     pub fn about(context: &'a Context, regarding: &'a ObjectReference, uid: &'a str) -> Self {
         let memory = context.findings.of(uid);
-        Self { context, regarding, uid, memory, problems: Vec::new(), untold: false }
+        let (problems, touched) = Default::default();
+        Self { context, regarding, uid, memory, problems, untold: false, touched }
     }
 
     /// What is to be told.
@@ -166,6 +169,7 @@ impl<'a> Findings<'a> {
     /// Whether this may be written now. A write of the same `wish` that was refused a moment ago is
     /// not tried again yet: its finding stands.
     pub fn may_write(&mut self, thing: &Thing, wish: &str) -> bool {
+        self.touched.insert((Deed::Write, thing.clone()));
         let now = self.context.clock.now();
         let Some(trouble) = self.memory.troubles.get(&(Deed::Write, thing.clone())) else {
             return true;
@@ -225,6 +229,16 @@ impl<'a> Findings<'a> {
         self.note(Deed::Write, thing, wish, &words);
     }
 
+    /// The pass came to its end: what it did not read is read no more, and what failed once is over.
+    /// At rest it met all that it would write, so the same holds for that: nothing is polled for a
+    /// write that nobody wants any more.
+    pub fn came_to_its_end(&mut self, at_rest: bool) {
+        let touched = std::mem::take(&mut self.touched);
+        self.memory
+            .troubles
+            .retain(|key, _| touched.contains(key) || (key.0 == Deed::Write && !at_rest));
+    }
+
     /// The thing is as it should be.
     pub fn is_well(&mut self, thing: &Thing) {
         if self.memory.troubles.remove(&(Deed::Write, thing.clone())).is_some() {
@@ -265,6 +279,7 @@ impl<'a> Findings<'a> {
 
     fn note(&mut self, deed: Deed, thing: &Thing, wish: &str, words: &Words) {
         let key = (deed, thing.clone());
+        self.touched.insert(key.clone());
         let former = self.memory.troubles.get(&key).cloned();
         let problem = words.problem(deed, thing);
         let same = former.as_ref().filter(|former| former.problem == problem);

@@ -176,6 +176,13 @@ async fn examine(
         match cache.as_deref().map(|cache| context.whose(cache)) {
             Some(Whose::Ours | Whose::OursBefore) => {}
             Some(Whose::Anothers(_)) => return Action::requeue(context.times.poll_idle),
+            Some(Whose::Nobodys) if deleting => {
+                let message = format!(
+                    "the XsldCache {name} is not marked as this operator's yet, so its grid is not \
+                     deleted: see the conditions and Events of that XsldCache"
+                );
+                findings.add(Problem { reason: Reason::NotObserved, message });
+            }
             Some(Whose::Nobodys) | None => return Action::requeue(context.times.poll_active),
         }
     }

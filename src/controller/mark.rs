@@ -63,8 +63,30 @@ fn api(context: &Context, cache: &XsldCache) -> Api<XsldCache> {
     Api::namespaced(context.client.clone(), &cache.namespace().unwrap_or_default())
 }
 
-/// Puts the mark and the finalizer on a cache where one of them is missing; true when it did, or was
-/// too late to: then nothing may be done before it is seen.
+/// What became of putting the mark and the finalizer on a cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Put {
+    /// Both are there.
+    There,
+    /// They were put: nothing may be done before that is seen.
+    Written,
+    /// The object in hand is an old one: it is looked at again when a newer one is there.
+    TooLate,
+}
+
+/// What is on the live object, where the object in hand may be an old one.
+enum Live {
+    /// This operator's mark, as it was.
+    Ours,
+    /// No mark, or an older one of this operator's.
+    Changed,
+    /// Another operator's.
+    Anothers(String),
+    /// The object is not there any more, or is another one.
+    Gone(&'static str),
+}
+
+/// Puts the mark and the finalizer on a cache where one of them is missing.
 ///
 /// # Errors
 /// When the API server refuses.
@@ -72,7 +94,7 @@ pub(super) async fn put(
     context: &Context,
     cache: &XsldCache,
     subject: &Subject,
-) -> Result<bool, Error> {
+) -> Result<Put, Error> {
     let held = cache.finalizers().iter().any(|name| name == FINALIZER);
     // What is being deleted takes no new finalizer.
     let held = held || cache.metadata.deletion_timestamp.is_some();
@@ -80,7 +102,8 @@ pub(super) async fn put(
     if held && whose == Whose::Ours {
         // An old version of a cache that was deleted in order is none that begins again.
         let begins_again = context.begins_again(cache, subject);
-        return Ok(begins_again && taken(context, cache).await?.is_some());
+        let is_old = begins_again && taken(context, cache).await?.is_some();
+        return Ok(if is_old { Put::TooLate } else { Put::There });
     }
     let journal = context.store.head().journal_id;
     let mark = format!("{}/{journal}", context.operator_namespace);
@@ -105,9 +128,9 @@ pub(super) async fn put(
     match objects::timed("mark a cache", context.times.request, write).await {
         // Somebody else wrote it, or it is gone: it is looked at again.
         Err(Error::Write { source, .. }) if matches!(&*source, kube::Error::Api(status) if [404, 409].contains(&status.code)) => {
-            Ok(true)
+            Ok(Put::TooLate)
         }
-        written => written.map(|_| true),
+        written => written.map(|_| Put::Written),
     }
 }
 
@@ -117,22 +140,29 @@ pub(super) async fn put(
 /// # Errors
 /// When the API server cannot be read.
 pub(super) async fn taken(context: &Context, cache: &XsldCache) -> Result<Option<String>, Error> {
+    Ok(match live(context, cache).await? {
+        Live::Ours => None,
+        Live::Changed => Some("this operator's mark on it was taken off or changed".to_owned()),
+        Live::Anothers(other) => Some(format!("the operator in namespace {other} works on it")),
+        Live::Gone(why) => Some(why.to_owned()),
+    })
+}
+
+async fn live(context: &Context, cache: &XsldCache) -> Result<Live, Error> {
     let name = cache.name_any();
     let api = api(context, cache);
     let read = api.get_metadata_opt(&name);
     let Some(live) = objects::timed("read a cache", context.times.request, read).await? else {
-        return Ok(Some("its XsldCache does not exist any more".to_owned()));
+        return Ok(Live::Gone("its XsldCache does not exist any more"));
     };
     if live.metadata.uid != cache.metadata.uid {
-        return Ok(Some("its XsldCache is another one by now".to_owned()));
+        return Ok(Live::Gone("its XsldCache is another one by now"));
     }
     let live = XsldCache { metadata: live.metadata, ..cache.clone() };
     Ok(match context.whose(&live) {
-        Whose::Ours => None,
-        Whose::Anothers(other) => Some(format!("the operator in namespace {other} works on it")),
-        Whose::Nobodys | Whose::OursBefore => {
-            Some("this operator's mark on it was taken off or changed".to_owned())
-        }
+        Whose::Ours => Live::Ours,
+        Whose::Anothers(other) => Live::Anothers(other.to_owned()),
+        Whose::Nobodys | Whose::OursBefore => Live::Changed,
     })
 }
 
@@ -170,7 +200,13 @@ pub(super) async fn leave(
     context.keep_watch(uid, None);
     let open = context.store.state(subject.stream).is_some_and(|state| !state.closed);
     // What was looked at may be an old version: the journal hears it from the live one.
-    if open && let Some(why) = taken(context, cache).await? {
+    if open {
+        let why = match live(context, cache).await? {
+            Live::Anothers(other) => format!("the operator in namespace {other} works on it"),
+            Live::Gone(why) => why.to_owned(),
+            // It is this operator's again: what was begun goes on.
+            Live::Ours | Live::Changed => return Ok(()),
+        };
         let event = Event::CacheLeft {
             reason: format!("{why}: this one has left it as it was"),
             evidence: json!({"operator": own, "mark": other}).to_string(),

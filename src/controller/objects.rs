@@ -14,7 +14,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 
 use super::findings::{Findings, Thing};
-use super::{Context, Error, Subject};
+use super::{Context, Error, Subject, mark};
 use crate::crd::{FINALIZER, XsldCache};
 use crate::events::Note;
 use crate::execute::{self, Target};
@@ -249,6 +249,7 @@ fn plural(kind: &str) -> String {
 pub async fn reassert_stateful_set(
     context: &Context,
     subject: &Subject,
+    object: &XsldCache,
     target: &Target<'_>,
     findings: &mut Findings<'_>,
 ) -> bool {
@@ -271,6 +272,11 @@ pub async fn reassert_stateful_set(
     }
     let wish = wish(&desired);
     if !findings.may_write(&thing, &wish) {
+        return false;
+    }
+    // The watched object may be an old one: what differs may be another operator's work by now.
+    let taken = mark::taken(context, object).await;
+    if findings.read(&Thing::new("XsldCache", &subject.identity.name), taken) != Some(None) {
         return false;
     }
     if let Some(live) = target.live {

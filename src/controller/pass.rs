@@ -11,7 +11,7 @@ use xsld_journal::record::text_for_event;
 use xsld_journal::state::CacheState;
 
 use super::findings::{Findings, Thing};
-use super::mark::{self, Whose};
+use super::mark::{self, Put, Whose};
 use super::resolve::resolve;
 use super::{Context, Error, Subject, credentials, grids, objects, step, templates};
 use crate::crd::{
@@ -19,7 +19,7 @@ use crate::crd::{
     XsldCacheStatus,
 };
 use crate::decide::watch::Watch;
-use crate::decide::{Decision, Inputs, Wanted, decide, replication, roll, steps, views};
+use crate::decide::{Decision, Inputs, Wanted, decide, deletion, replication, roll, steps, views};
 use crate::execute::Target;
 use crate::manifests::{self, Budgets, CommittedTemplate, Evictions};
 use crate::observation::Observation;
@@ -75,9 +75,19 @@ pub async fn reconcile(
     // Nothing is done before the finalizer and the mark are seen: a cache that vanished in between
     // would leave behind what nobody knows of, and another operator might work on it as well.
     let put = mark::put(context, object, &subject);
-    if findings.write(&objects::finalizer_of(object), "", put).await == Some(true) {
+    let put = findings.write(&objects::finalizer_of(object), "", put).await;
+    let again = match put {
+        Some(Put::Written) => Some(SOON),
+        Some(Put::TooLate) => Some(context.times.poll_active),
+        // An old version of a cache that is gone is told apart by that look only.
+        None if context.begins_again(object, &subject) => {
+            Some(findings.next(context.times.poll_active))
+        }
+        Some(Put::There) | None => None,
+    };
+    if let Some(again) = again {
         findings.tell().await;
-        return Ok(Action::requeue(SOON));
+        return Ok(Action::requeue(again));
     }
     let valid = validate::cache(object);
     let action = match (valid, deleting) {
@@ -295,6 +305,7 @@ impl<'a> Pass<'a> {
     /// counts anew.
     fn note_operation(&mut self) {
         self.watch.note_roll(roll::marker(&self.state));
+        self.watch.note_deletion(deletion::marker(&self.state));
         self.watch.note_retried(self.state.operation.as_ref().map_or(0, |open| open.retried_seq));
     }
 
@@ -351,6 +362,7 @@ impl<'a> Pass<'a> {
         }
         templates::finish(self);
         grids::finish(self, waits, findings).await;
+        findings.came_to_its_end(waits == Some(&Decision::Rest));
         let at_rest = waits == Some(&Decision::Rest) && !reasserted && findings.is_all_refused();
         Ok(Action::requeue(match &acted {
             Some(Acted::Done) => SOON,
@@ -373,7 +385,8 @@ impl<'a> Pass<'a> {
             && !changing
             && context.clock.now() >= context.acts_from
             && context.leadership.covers(context.times.request);
-        may && objects::reassert_stateful_set(context, self.subject, &self.target(), findings).await
+        let (subject, object, target) = (self.subject, self.object, self.target());
+        may && objects::reassert_stateful_set(context, subject, object, &target, findings).await
     }
 
     async fn tell(&self, findings: &mut Findings<'_>, decision: Option<&Decision>) {

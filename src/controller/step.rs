@@ -42,7 +42,10 @@ pub(super) async fn run(
         pass.look_again().await?;
         let again = decide(pass.inputs(&before));
         let same = matches!(&again, Decision::Run { step: now, .. } if *now == step);
-        (!same).then(|| "the world changed before it was sent".to_owned())
+        match same {
+            true => mark::taken(pass.context, pass.object).await?,
+            false => Some("the world changed before it was sent".to_owned()),
+        }
     } else {
         None
     };

@@ -74,7 +74,10 @@ async fn look(
     }
     for stream in proven {
         if let Some(state) = gone.get(&stream) {
-            leave(context, stream, state).await?;
+            // One that cannot be recorded keeps no other one open.
+            if let Err(error) = leave(context, stream, state).await {
+                warn!(%stream, error = chain(&error), "a cache that is gone could not be left");
+            }
         }
     }
     Ok(())

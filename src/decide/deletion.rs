@@ -4,7 +4,7 @@
 //! spec does not come this far: what is to be cleaned up is known from the journal and the world.
 
 use xsld_journal::event::{Cause, End, Event, Goal, OperationKind, Receipt, Step};
-use xsld_journal::state::Operation;
+use xsld_journal::state::{CacheState, Operation};
 
 use super::{Decision, Inputs, evidence};
 use crate::crd::conditions::ConditionReason as Reason;
@@ -63,6 +63,14 @@ pub(super) fn decide(inputs: Inputs<'_>) -> Decision {
     ])
 }
 
+/// What the pause after a refusal is counted by: the attempts that lie behind. One that is only
+/// intended is none yet, so that the second look before it is sent decides as the first one did.
+pub(crate) fn marker(state: &CacheState) -> Option<(u64, usize)> {
+    let operation = state.operation.as_ref().filter(|open| open.kind == OperationKind::Delete)?;
+    let attempts: usize = operation.attempts.values().map(Vec::len).sum();
+    Some((operation.begun_seq, attempts.saturating_sub(usize::from(operation.step.is_some()))))
+}
+
 /// Runs a step of the deletion. One that the API server refuses is told, and asked again after a
 /// pause that grows: the refusal may end, and an object that goes otherwise needs no step.
 fn run(inputs: Inputs<'_>, operation: &Operation, step: Step, evidence: String) -> Decision {
@@ -74,7 +82,7 @@ fn run(inputs: Inputs<'_>, operation: &Operation, step: Step, evidence: String) 
     let times = inputs.times;
     let pause = times.settle.saturating_mul(2_u32.saturating_pow(attempts.saturating_sub(1)));
     let pause = pause.min(times.orphan.saturating_mul(REFUSED_PAUSE));
-    if attempts > 0 && !inputs.watch.settled(pause) {
+    if attempts > 0 && inputs.watch.deletion_rests_for() < pause {
         let why = operation.last_failure.as_deref().unwrap_or("it ended without effect");
         let message = format!(
             "{} did not succeed: {why}. It is tried again after {} s; what refuses it is to let it, or \

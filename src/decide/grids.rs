@@ -338,6 +338,11 @@ pub(super) fn standing(inputs: Inputs<'_>, open: &OpenStep) -> Standing {
             return Standing::InDoubt(Waiting::new(Reason::InDoubt, message));
         }
     };
+    // What is wanted of it is not known just now, so neither is whether it has that.
+    if wants_it && inputs.wanted.unread {
+        let message = format!("{}: the DataGrids cannot be read just now", open.step.describe());
+        return Standing::InDoubt(Waiting::new(Reason::NotObserved, message));
+    }
     let is_done = match (live, wants_it) {
         (None, wants_it) => !wants_it,
         (Some(live), true) => {

@@ -127,7 +127,14 @@ fn given_up_with_the_cache(inputs: Inputs<'_>, open: &OpenStep, standing: Standi
     }
     let times = inputs.times;
     let is_over = inputs.watch.settled(times.settle);
+    // A deletion that was begun is never taken back: it has its effect, whoever waits for it.
+    let flagged = Some("it was still going when its XsldCache was deleted".to_owned());
     match standing {
+        Standing::InDoubt(_) | Standing::Resend | Standing::Running(_)
+            if is_over && !is_a_task && is_going(inputs, &open.step) =>
+        {
+            Standing::Succeeded { flagged }
+        }
         Standing::InDoubt(_) | Standing::Resend if is_over => Standing::Void,
         Standing::Resend => Standing::InDoubt(Waiting::new(Reason::Deleting, "not sent again")),
         Standing::Running(_) if is_a_task => match inputs.watch.stalled_for() >= times.task_stall {
@@ -137,6 +144,24 @@ fn given_up_with_the_cache(inputs: Inputs<'_>, open: &OpenStep, standing: Standi
         // An object that is going and does not go: it may wait for what this deletion ends.
         Standing::Running(_) if is_over => Standing::Void,
         standing => standing,
+    }
+}
+
+/// Whether the object that the step deletes is on its way out, by UID.
+fn is_going(inputs: Inputs<'_>, step: &Step) -> bool {
+    let claim = |ordinal: Ordinal, uid: &str| {
+        let claim = inputs.seen.claims.get(&ordinal).filter(|claim| claim.uid == uid);
+        claim.is_some_and(|claim| claim.deleting)
+    };
+    match step {
+        Step::ResetMember { member } => claim(member.ordinal, &member.claim_uid),
+        Step::DeleteVolume { ordinal, claim_uid, .. } => claim(*ordinal, claim_uid),
+        Step::RollMember { member, .. } => {
+            inputs.seen.pods.get(&member.ordinal).is_some_and(|pod| {
+                pod.deleting && pod.incarnation.pod_uid == member.incarnation.pod_uid
+            })
+        }
+        _ => false,
     }
 }
 

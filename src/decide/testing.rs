@@ -171,6 +171,7 @@ impl World {
             self.times.settle,
         );
         self.watch.note_roll(super::roll::marker(&self.state));
+        self.watch.note_deletion(super::deletion::marker(&self.state));
         self.watch.note_retried(self.state.operation.as_ref().map_or(0, |open| open.retried_seq));
         self.watch.note_lost_primary(super::replication::unseen_primary(&self.seen, &self.state));
     }

@@ -37,6 +37,9 @@ pub struct Watch {
     /// How far the roll has come, and since when.
     roll: Option<(u64, usize)>,
     roll_since: Moment,
+    /// The attempts of an open deletion that lie behind, and since when there is no further one.
+    deletion: Option<(u64, usize)>,
+    deletion_since: Moment,
     /// Looks in a row in which a member at rest did not answer.
     missed: u32,
     /// The primary whose role could be moved, as it was when no answer was missing.
@@ -146,6 +149,19 @@ impl Watch {
     /// How long the roll has not come to another member; zero when none is open.
     pub fn rolling_for(&self) -> Duration {
         if self.roll.is_some() { self.now.since(self.roll_since) } else { Duration::ZERO }
+    }
+
+    /// Takes note of the attempts of an open deletion that lie behind; none when none is open.
+    pub fn note_deletion(&mut self, attempts: Option<(u64, usize)>) {
+        if self.deletion != attempts {
+            self.deletion = attempts;
+            self.deletion_since = self.now;
+        }
+    }
+
+    /// How long ago the last attempt of the open deletion ended, whatever the world looked like since.
+    pub fn deletion_rests_for(&self) -> Duration {
+        self.now.since(self.deletion_since)
     }
 
     /// Takes note of whether a member at rest did not answer in the last look.

@@ -186,3 +186,14 @@ async fn in_a_namespace_that_goes_the_last_holder_stays_the_last() {
     server.next([Twist::Refused(403, "NamespaceTerminating")]);
     keeper.renew().await.unwrap_err();
 }
+
+#[tokio::test]
+async fn a_machine_that_slept_through_its_term_does_not_make_a_deleted_lease_its_own_again() {
+    let (server, hands, mut keeper) = holding().await;
+    server.delete();
+    keeper.renew().await.expect("awake, it makes it again");
+    hands.jump(3600);
+    server.delete();
+    assert!(matches!(keeper.renew().await, Err(Error::Lost { .. })));
+    assert_eq!(server.object(), serde_json::Value::Null);
+}

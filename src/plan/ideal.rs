@@ -156,6 +156,7 @@ impl<'a> Ideal<'a> {
     /// What the operator's watch takes note of beside the observation.
     fn note(&mut self) {
         self.watch.note_roll(crate::decide::roll::marker(&self.state));
+        self.watch.note_deletion(crate::decide::deletion::marker(&self.state));
         let retried = self.state.operation.as_ref().map_or(0, |open| open.retried_seq);
         self.watch.note_retried(retried);
         let lost = replication::unseen_primary(&self.seen, &self.state);

@@ -117,3 +117,28 @@ async fn only_the_end_of_the_term_ends_a_pass() {
     assert_eq!(findings.problems()[0].reason, Reason::ReadRefused);
     assert!(findings.problems()[0].message.contains("read the pods: pods is forbidden"));
 }
+
+#[tokio::test]
+async fn what_a_whole_pass_did_not_meet_is_over_and_is_polled_for_no_more() {
+    let context = silent();
+    pass(&context, refused(403, "no")).await;
+    let reference = ObjectReference::default();
+    let mut findings = Findings::about(&context, &reference, UID);
+    let read = Err::<(), _>(Error::Timeout { what: "read an object" });
+    findings.read(&Thing::new("pods", ""), read);
+    context.findings.keep(UID, findings.memory);
+    // Another pass, at work, meets neither.
+    let mut findings = Findings::about(&context, &reference, UID);
+    findings.came_to_its_end(false);
+    let kept: Vec<_> = findings.memory.troubles.keys().map(|(deed, _)| *deed).collect();
+    assert_eq!(kept, [Deed::Write], "one silence is over, a write may come again");
+    // And one at rest, which met all that it would write.
+    let idle = context.times.poll_idle;
+    assert!(findings.next(idle) < idle);
+    findings.came_to_its_end(true);
+    assert_eq!(findings.next(idle), idle);
+    let mut findings = Findings::about(&context, &reference, UID);
+    assert!(!findings.may_write(&policy(), "wish"));
+    findings.came_to_its_end(true);
+    assert_eq!(findings.memory.troubles.len(), 1, "what is wanted still is remembered");
+}

@@ -114,3 +114,57 @@ fn a_refused_deletion_is_told_and_asked_again_later_and_later() {
     gone(&mut world);
     assert_eq!(names(&world.decide()), ["operation_ended", "cache_closed"]);
 }
+
+#[test]
+fn a_refused_deletion_is_asked_again_also_in_a_world_that_never_rests() {
+    let mut world = World::group(1);
+    world.wanted.deleting = true;
+    world.follow(world.decide());
+    for _ in 0..8 {
+        let Decision::Run { step, .. } = world.decide() else { panic!("not asked") };
+        let key = world.intend(step);
+        let (reason, evidence) = ("refused 403: no".to_owned(), "{}".to_owned());
+        world.apply(Event::StepFailed { key, reason, evidence });
+        world.watch.unsettle();
+        let mut tens = 0;
+        while let Decision::Wait(_) = world.after(Duration::from_secs(10)) {
+            // A container that crashes again and again.
+            world.seen.pods.get_mut(&0).unwrap().incarnation.restarts += 1;
+            tens += 1;
+            assert!(tens < 400, "it is never asked again");
+        }
+    }
+}
+
+#[test]
+fn the_second_look_before_a_deletion_decides_as_the_first_one_did() {
+    let mut world = World::group(1);
+    world.wanted.deleting = true;
+    world.follow(world.decide());
+    let Decision::Run { step, .. } = world.decide() else { panic!("not asked") };
+    let key = world.intend(step);
+    let (reason, evidence) = ("refused 403: no".to_owned(), "{}".to_owned());
+    world.apply(Event::StepFailed { key, reason, evidence });
+    world.observe();
+    let before = world.state.clone();
+    let first = world.after(world.times.settle);
+    let Decision::Run { step, .. } = first.clone() else { panic!("{first:?}") };
+    world.intend(step);
+    world.observe();
+    let inputs = Inputs { state: &before, ..world.inputs() };
+    assert_eq!(crate::decide::decide(inputs), first);
+}
+
+#[test]
+fn what_is_going_for_good_when_the_cache_goes_is_no_void_attempt() {
+    let member = World::group(2).member(1);
+    for pod_goes in [true, false] {
+        let mut world =
+            in_doubt(OperationKind::Repair, Step::ResetMember { member: member.clone() });
+        world.seen.claims.get_mut(&1).unwrap().deleting = true;
+        world.seen.pods.get_mut(&1).unwrap().deleting = pod_goes;
+        assert_eq!(names(&world.settled()), ["step_succeeded"], "the pod goes: {pod_goes}");
+    }
+    let mut world = in_doubt(OperationKind::Repair, Step::ResetMember { member });
+    assert_eq!(names(&world.settled()), ["step_void"], "nothing of it is seen");
+}

@@ -194,3 +194,23 @@ fn datagrids_that_cannot_be_read_end_nothing_and_begin_nothing() {
     rests.wanted.unread = true;
     assert_eq!(rests.settled(), Decision::Rest);
 }
+
+#[test]
+fn an_open_change_is_not_taken_for_done_while_the_data_grids_cannot_be_read() {
+    let mut world = world(GridStatus::Online);
+    let grid = world.wanted.grids.get_mut(UID).unwrap();
+    grid.fields.insert("lockTimeout".into(), "99".into());
+    grid.digest = "another".into();
+    let fields = BTreeMap::from([("lockTimeout".to_owned(), "15".to_owned())]);
+    let live = GridView { fields, ..view(GridStatus::Online) };
+    world.seen.grids = Some(Answer::Known([("g".to_owned(), live)].into()));
+    let begin = world.settled();
+    world.follow(begin);
+    let Decision::Run { step, .. } = world.settled() else { panic!() };
+    assert!(matches!(step, Step::UpdateGrid { .. }), "{step:?}");
+    world.intend(step);
+    (world.wanted.unread, world.wanted.grids) = (true, BTreeMap::new());
+    for _ in 0..3 {
+        assert!(matches!(world.settled(), Decision::InDoubt(_)));
+    }
+}
