@@ -534,12 +534,9 @@ async fn reconcile(
 ) -> Result<Action, Error> {
     let span = info_span!("cache", namespace = object.namespace(), name = object.name_any());
     context.metrics.passes.inc();
-    let Some(subject) = context.subject(&object) else { return Ok(Action::await_change()) };
-    let _turn = context.turn(subject.stream).await;
-    // Its stream was closed while this waited: the next one has a turn of its own.
-    if context.subject(&object).is_none_or(|now| now.stream != subject.stream) {
+    let Some(_turn) = context.turn_of(&object).await else {
         return Ok(Action::requeue(context.times.poll_active));
-    }
+    };
     pass::reconcile(&object, &context, &caches).instrument(span).await
 }
 

@@ -52,6 +52,14 @@ impl Context {
         state.operation.as_ref().map(|operation| operation.id)
     }
 
+    /// Waits for the turn of a cache. None when its stream was closed meanwhile: the next one has a
+    /// turn of its own.
+    pub(super) async fn turn_of(&self, object: &XsldCache) -> Option<OwnedMutexGuard<()>> {
+        let stream = self.subject(object)?.stream;
+        let turn = self.turn(stream).await;
+        self.subject(object).is_some_and(|now| now.stream == stream).then_some(turn)
+    }
+
     /// Waits for its turn: one at a time works on a stream.
     pub(super) async fn turn(&self, stream: StreamId) -> OwnedMutexGuard<()> {
         let turn: Arc<Mutex<()>> = {
