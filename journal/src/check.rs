@@ -578,6 +578,7 @@ pub(crate) fn told_of(event: &Event) -> Option<(StepKey, bool)> {
         | Event::Decided { .. }
         | Event::RecordsRetired { .. }
         | Event::CacheLeft { .. }
+        | Event::ObjectGone { .. }
         | Event::CacheClosed { .. } => None,
     }
 }

@@ -479,6 +479,16 @@ pub enum Event {
         /// What was seen, as JSON.
         evidence: String,
     },
+    /// A DataGrid or a GridTemplate is gone: nothing is remembered of it, and what the group has of
+    /// that name is nobody's. Refused while an operation on it is open.
+    ObjectGone {
+        /// UID of the object.
+        uid: String,
+        /// Its name.
+        name: String,
+        /// How that is known.
+        reason: String,
+    },
 }
 
 impl Event {
@@ -513,6 +523,7 @@ impl Event {
             Self::TemplateAdopted { .. } => "template_adopted",
             Self::RecordsRetired { .. } => "records_retired",
             Self::CacheLeft { .. } => "cache_left",
+            Self::ObjectGone { .. } => "object_gone",
         }
     }
 }

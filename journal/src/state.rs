@@ -363,8 +363,13 @@ pub struct CacheState {
     pub former: Option<Template>,
     /// The last image roll that succeeded, reached its partition or failed.
     pub rolled: Option<Rolled>,
-    /// The last ended operations, oldest first.
+    /// The last ended operations, oldest first. They are told; what they came to for one object is
+    /// remembered in `tried`.
     pub recent: VecDeque<EndedOperation>,
+    /// What operations came to, by the object that they were about: see [`Goal::object`]. Left out
+    /// while there is none, so that the state of a journal without them is told as it ever was.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tried: BTreeMap<String, Tried>,
     /// The member that a recorded switch made the primary, by the claim that holds the database.
     pub promoted: Option<Promoted>,
     /// Whether the group was bootstrapped (or adopted).
@@ -474,6 +479,7 @@ impl LogState {
             | Event::MemberAbsent { .. }
             | Event::VolumeRetained { .. }
             | Event::Decided { .. }
+            | Event::ObjectGone { .. }
             | Event::CacheClosed { .. }
             | Event::CacheLeft { .. } => {
                 return Err(illegal(event, "it belongs to a cache's stream"));
@@ -518,6 +524,9 @@ pub(super) fn refuse_if(
 
 mod ending;
 mod table;
+mod tried;
+
+pub use tried::{Failure, REPEATS_KEPT, Repeat, Tried};
 
 #[cfg(test)]
 mod tests;

@@ -83,6 +83,7 @@ fn tell(event: &Event, state: &CacheState) -> Option<Told> {
         | Event::MemberSeen { .. }
         | Event::TrustPinned { .. }
         | Event::RecordsRetired { .. }
+        | Event::ObjectGone { .. }
         | Event::CacheClosed { .. } => None,
     }
 }

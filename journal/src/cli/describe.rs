@@ -63,6 +63,7 @@ pub(super) fn describe(event: &Event) -> String {
         Event::RecordsRetired { through, records, reason, .. } => {
             format!("{records} records up to {through}: {reason}")
         }
+        Event::ObjectGone { name, reason, .. } => format!("{name}: {reason}"),
     }
 }
 
@@ -150,6 +151,7 @@ pub(super) fn mood(event: &Event) -> Mood {
         | Event::GridAdopted { .. }
         | Event::TemplateAdopted { .. }
         | Event::RecordsRetired { .. }
+        | Event::ObjectGone { .. }
         | Event::MemberAbsent { .. }
         | Event::VolumeRetained { .. }
         | Event::Decided { .. }

@@ -71,7 +71,8 @@ impl Event {
                 end: End::Failed { reason } | End::Superseded { by: reason },
             }
             | Self::CacheClosed { reason }
-            | Self::RecordsRetired { reason, .. } => bound(reason, bounded),
+            | Self::RecordsRetired { reason, .. }
+            | Self::ObjectGone { reason, .. } => bound(reason, bounded),
             Self::StepFailed { reason, evidence, .. } | Self::CacheLeft { reason, evidence } => {
                 bound(reason, bounded);
                 bound(evidence, of_a_record);

@@ -45,6 +45,7 @@ impl CacheState {
             steps_done: operation.steps_done,
         };
         self.remember_roll(&ended);
+        self.remember_tried(&ended);
         self.recent.push_back(ended);
         while self.recent.len() > RECENT_OPERATIONS_MAX {
             self.recent.pop_front();

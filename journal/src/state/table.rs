@@ -78,6 +78,7 @@ impl CacheState {
             | Event::TemplateAdopted { .. } => self.note(stamp, event),
             Event::Decided { .. } => self.hear(stamp, event),
             Event::CacheClosed { .. } | Event::CacheLeft { .. } => self.close(stamp, event),
+            Event::ObjectGone { uid, .. } => self.forget_object(event, uid),
         }
     }
 
@@ -144,6 +145,7 @@ impl CacheState {
             | Event::Bootstrapped { .. }
             | Event::Adopted { .. }
             | Event::Decided { .. }
+            | Event::ObjectGone { .. }
             | Event::CacheClosed { .. }
             | Event::CacheLeft { .. } => {
                 return Err(illegal(event, "it is not about a member, a volume or a grid"));
@@ -290,6 +292,7 @@ impl CacheState {
         let Some(id) = stamp.operation else {
             return Err(illegal(event, "the record names no operation"));
         };
+        self.try_for(goal);
         self.operation = Some(Operation::begun(id, kind, goal, cause, stamp));
         Ok(())
     }
@@ -397,6 +400,7 @@ impl CacheState {
                 self.grids.insert(grid_uid, Grid { name, digest, seq: stamp.seq });
             }
             Step::DeleteGrid { grid_uid, .. } => {
+                self.remember_remade(stamp);
                 self.grids.remove(&grid_uid);
             }
             Step::UploadTemplate { template_uid, name, digest, .. } => {
