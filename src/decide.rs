@@ -4,6 +4,7 @@
 //! the controller records it, does it and observes again. The same tables settle a step that is
 //! running as planned and one that a crash left in doubt: there is no second path for recovery.
 
+mod adoption;
 pub mod capacity;
 pub mod converge;
 mod decided;
@@ -17,6 +18,7 @@ pub mod replication;
 pub mod roll;
 pub mod steps;
 pub mod storage;
+mod stray;
 pub mod templates;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -255,6 +257,19 @@ pub fn decide(inputs: Inputs<'_>) -> Decision {
         },
         decision => decision,
     }
+}
+
+/// What cannot be decided by what is seen now, by a word that stays the same as long as it is the same
+/// doubt: the watch measures how long, and what lasts is told to a person.
+pub fn undecided(inputs: Inputs<'_>) -> Option<String> {
+    let state = inputs.state;
+    if !state.bootstrapped {
+        return adoption::waiting(inputs).map(|_| "adoption".to_owned());
+    }
+    if let Some(open) = state.open_cancel().or(state.open_step()) {
+        return steps::is_in_doubt(inputs, open).then(|| open.key.0.to_string());
+    }
+    stray::is_undecided(inputs).then(|| "stray".to_owned())
 }
 
 /// What is left when the members are as they should be.

@@ -7,7 +7,7 @@ mod shown;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use xsld_journal::event::{Incarnation, Ordinal};
+use xsld_journal::event::{Incarnation, Ordinal, Text};
 
 pub use self::shown::{Shown, Sight, Unread};
 use crate::clock::Moment;
@@ -50,6 +50,9 @@ pub struct SetFacts {
     pub update_revision: Option<String>,
     /// Whether it is being deleted.
     pub deleting: bool,
+    /// Its pod template: the digest that it goes by, and the text. It is no evidence.
+    #[serde(skip)]
+    pub template: Option<(String, Text)>,
     /// How much the claims that it makes ask for, a quantity. It never changes, and is no evidence.
     #[serde(skip)]
     pub claim_size: Option<String>,

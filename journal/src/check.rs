@@ -579,6 +579,8 @@ pub(crate) fn told_of(event: &Event) -> Option<(StepKey, bool)> {
         | Event::RecordsRetired { .. }
         | Event::CacheLeft { .. }
         | Event::ObjectGone { .. }
+        | Event::MemberAdopted { .. }
+        | Event::AdoptionNoted { .. }
         | Event::CacheClosed { .. } => None,
     }
 }

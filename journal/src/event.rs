@@ -240,6 +240,15 @@ pub struct AdoptedMember {
     pub address: String,
 }
 
+/// A claim that is kept because of what it may hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldClaim {
+    /// The member that it belongs to.
+    pub name: String,
+    /// Its UID.
+    pub claim_uid: String,
+}
+
 /// A record's payload. Each variant says what state it makes and what refuses it; the table
 /// itself is [`crate::state::CacheState::apply`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -489,6 +498,23 @@ pub enum Event {
         /// How that is known.
         reason: String,
     },
+    /// A member that the group lists and the journal did not know is taken over as it was found: it was
+    /// away when its group was adopted, or somebody else joined it. Refused when its place is a recorded
+    /// member's, and while it is leaving.
+    MemberAdopted {
+        /// The member.
+        member: AdoptedMember,
+        /// The views, as JSON.
+        evidence: String,
+    },
+    /// What an adoption leaves to people. It follows `Adopted` in one append.
+    AdoptionNoted {
+        /// Claims of members that the adopted group listed: none is wiped to be joined afresh.
+        held: Vec<HeldClaim>,
+        /// Digest of the pod template that the spec asked for then, where the StatefulSet had another
+        /// one: it is not rolled out before somebody consents, or the spec changes.
+        template: Option<String>,
+    },
 }
 
 impl Event {
@@ -524,6 +550,8 @@ impl Event {
             Self::RecordsRetired { .. } => "records_retired",
             Self::CacheLeft { .. } => "cache_left",
             Self::ObjectGone { .. } => "object_gone",
+            Self::MemberAdopted { .. } => "member_adopted",
+            Self::AdoptionNoted { .. } => "adoption_noted",
         }
     }
 }

@@ -372,6 +372,15 @@ pub struct CacheState {
     pub tried: BTreeMap<String, Tried>,
     /// The member that a recorded switch made the primary, by the claim that holds the database.
     pub promoted: Option<Promoted>,
+    /// Claims that an adopted group listed, with their members' names: none is wiped without a
+    /// person's decision. This and what follows is left out while there is none, so that the state of
+    /// older journals is told as it ever was.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub held: BTreeMap<String, String>,
+    /// Digest of the pod template that the spec asked for when the group was adopted, where the
+    /// StatefulSet had another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_template: Option<String>,
     /// Whether the group was bootstrapped (or adopted).
     pub bootstrapped: bool,
     /// Whether this state was rebuilt from the world, and not yet by records of its own.
@@ -481,7 +490,9 @@ impl LogState {
             | Event::Decided { .. }
             | Event::ObjectGone { .. }
             | Event::CacheClosed { .. }
-            | Event::CacheLeft { .. } => {
+            | Event::CacheLeft { .. }
+            | Event::MemberAdopted { .. }
+            | Event::AdoptionNoted { .. } => {
                 return Err(illegal(event, "it belongs to a cache's stream"));
             }
         }
@@ -522,6 +533,7 @@ pub(super) fn refuse_if(
     if condition { Err(illegal(event, reason)) } else { Ok(()) }
 }
 
+mod append;
 mod ending;
 mod table;
 mod tried;

@@ -1,12 +1,13 @@
 //! One pass over one cache.
 
-use std::collections::BTreeMap;
+mod wanted;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::Store as Cache;
-use xsld_journal::event::{OperationId, Step};
+use xsld_journal::event::{Event, OperationId, Step};
 use xsld_journal::record::text_for_event;
 use xsld_journal::state::CacheState;
 
@@ -14,16 +15,15 @@ use super::findings::{Findings, Thing};
 use super::mark::{self, Put, Whose};
 use super::resolve::resolve;
 use super::{Context, Error, Subject, credentials, grids, objects, step, templates};
-use crate::crd::{
-    FINALIZER, OnFailure, ReplicationMode, ResetHalfJoined, VolumePolicy, XsldCache,
-    XsldCacheStatus,
-};
+use crate::crd::{FINALIZER, XsldCache, XsldCacheStatus};
 use crate::decide::watch::Watch;
-use crate::decide::{Decision, Inputs, Wanted, decide, deletion, replication, roll, steps, views};
+use crate::decide::{
+    Decision, Inputs, Wanted, decide, deletion, replication, roll, steps, undecided, views,
+};
 use crate::execute::Target;
-use crate::manifests::{self, Budgets, CommittedTemplate, Evictions};
+use crate::manifests::{Budgets, CommittedTemplate, Evictions};
 use crate::observation::Observation;
-use crate::observe::{self, Access, Objects};
+use crate::observe::{self, Access, Objects, facts};
 use crate::status::{self, Problem, publish};
 use crate::times::Times;
 use crate::validate::{self, Invalid, ValidCache};
@@ -173,9 +173,9 @@ impl<'a> Pass<'a> {
         access: Option<Access>,
         grids: grids::Grids,
     ) -> Result<Self, Error> {
-        let (mut wanted, template_json) = wanted(object, subject, valid.as_ref(), &grids);
+        let (mut wanted, template_json) = wanted::wanted(object, subject, valid.as_ref(), &grids);
         let state = context.store.state(subject.stream).unwrap_or_default();
-        wanted.may_roll = may_roll(context, object, subject, valid.as_ref(), &state);
+        wanted.may_roll = wanted::may_roll(context, object, subject, valid.as_ref(), &state);
         let (objects, seen) =
             look(context, object, subject, &state, access.as_ref(), &grids).await?;
         let watch = context.watch(&subject.identity.uid);
@@ -216,6 +216,8 @@ impl<'a> Pass<'a> {
         self.watch = watch.observe(self.seen.stable(), now, key, task, window);
         self.note_operation();
         self.watch.note_lost_primary(replication::unseen_primary(&self.seen, &self.state));
+        let undecided = undecided(self.inputs(&self.state));
+        self.watch.note_undecided(undecided);
         self.watch.note_missed(views::missed_an_answer(&self.seen, &self.state));
         // While nobody is evicted at all it does not matter which budget forbids it.
         if self.watch.movable_primary().is_none() || evictions(&self.state) == Evictions::One {
@@ -273,10 +275,11 @@ impl<'a> Pass<'a> {
             match decide(self.inputs(&self.state)) {
                 Decision::Record(events) => {
                     let operation = self.state.operation.as_ref().map(|operation| operation.id);
-                    self.append(operation, events, vec![]).await?;
+                    let texts = self.texts_of(&events);
+                    self.append(operation, events, texts).await?;
                 }
                 Decision::Begin { kind, goal, cause } => {
-                    let event = xsld_journal::event::Event::OperationBegun { kind, goal, cause };
+                    let event = Event::OperationBegun { kind, goal, cause };
                     let id = self.context.ids.operation();
                     self.append(Some(id), vec![event], vec![]).await?;
                 }
@@ -290,10 +293,23 @@ impl<'a> Pass<'a> {
         Ok(None)
     }
 
+    /// The text of a live template that is taken over, where the journal does not hold it yet.
+    fn texts_of(&self, events: &[Event]) -> Vec<String> {
+        let template = events.iter().find_map(|event| match event {
+            Event::Adopted { template: Some((_, text)), .. } => Some(text),
+            _ => None,
+        });
+        let unknown = template.filter(|text| self.context.store.text(text).is_none());
+        let Some(text) = unknown else { return vec![] };
+        let live = self.objects.stateful_set.as_ref().and_then(facts::template_json);
+        let known = [Some(self.template_json.clone()), live].into_iter().flatten();
+        known.filter(|known| text_for_event(known.clone()).0 == *text).take(1).collect()
+    }
+
     pub(super) async fn append(
         &mut self,
         operation: Option<OperationId>,
-        events: Vec<xsld_journal::event::Event>,
+        events: Vec<Event>,
         blobs: Vec<String>,
     ) -> Result<(), Error> {
         self.state = self.context.append(self.subject, operation, events, blobs).await?;
@@ -517,68 +533,4 @@ async fn tell_unseen(
         now: context.clock.wall(),
     });
     publish(context, object, &status, findings).await;
-}
-
-/// What the spec asks for. Of a spec that is broken, and then the cache is being deleted, only the
-/// policy for its volumes counts.
-fn wanted(
-    object: &XsldCache,
-    subject: &Subject,
-    valid: Option<&ValidCache>,
-    grids: &grids::Grids,
-) -> (Wanted, String) {
-    let template = valid.map(|valid| manifests::pod_template(valid, &subject.identity));
-    let digest = template.as_ref().map(manifests::template_digest).unwrap_or_default();
-    let json = template.as_ref().map(manifests::template_json).unwrap_or_default();
-    let (text, _) = text_for_event(json.clone());
-    let retention = valid.map(|valid| valid.storage.retention);
-    let deletes = |policy: Option<VolumePolicy>| policy == Some(VolumePolicy::Delete);
-    let wanted = Wanted {
-        name: subject.identity.name.clone(),
-        namespace: subject.identity.namespace.clone(),
-        generation: object.metadata.generation.unwrap_or(0),
-        size: valid.map_or(0, |valid| valid.size),
-        catalogs: valid.map_or(0, |valid| valid.catalogs),
-        delete_scaled_volumes: deletes(retention.map(|retention| retention.when_scaled)),
-        delete_volumes: deletes(retention.map(|retention| retention.when_deleted)),
-        reset_half_joined: valid
-            .is_some_and(|valid| valid.reset_half_joined == ResetHalfJoined::Auto),
-        paused: valid.is_some_and(|valid| valid.paused),
-        deleting: object.metadata.deletion_timestamp.is_some(),
-        template: (digest, text),
-        may_roll: false,
-        rollout: rollout(valid),
-        replicate: valid.is_some_and(|valid| valid.replication.mode == ReplicationMode::Auto),
-        primary_grace: valid.map_or(Duration::MAX, |valid| valid.replication.primary_grace),
-        storage: valid.map(|valid| valid.storage.size.clone()).unwrap_or_default(),
-        grids: BTreeMap::clone(&grids.wanted),
-        templates: BTreeMap::clone(&grids.templates.wanted),
-        unread: grids.unread,
-    };
-    (wanted, json)
-}
-
-/// Whether the spec's pod template may take the place of the committed one.
-fn may_roll(
-    context: &Context,
-    object: &XsldCache,
-    subject: &Subject,
-    valid: Option<&ValidCache>,
-    state: &CacheState,
-) -> bool {
-    let (Some(valid), Some(committed)) = (valid, &state.committed.template) else { return false };
-    let Some(text) = context.store.text(&committed.text) else { return false };
-    let Ok(committed) = CommittedTemplate::read(&text, &committed.digest) else { return false };
-    let template = manifests::pod_template(valid, &subject.identity);
-    let annotations = object.metadata.annotations.clone().unwrap_or_default();
-    manifests::may_roll(&committed, &template, &annotations)
-}
-
-fn rollout(valid: Option<&ValidCache>) -> roll::Rollout {
-    let rollout = valid.map(|valid| valid.rollout);
-    roll::Rollout {
-        partition: rollout.map_or(0, |rollout| rollout.partition),
-        deadline: rollout.map_or(Duration::MAX, |rollout| rollout.progress_deadline),
-        rollback: rollout.is_some_and(|rollout| rollout.on_failure == OnFailure::Rollback),
-    }
 }

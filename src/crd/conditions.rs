@@ -233,6 +233,8 @@ reasons! {
     ReadRefused,
     /// The API server does not answer, or answers with an error of its own.
     ApiUnavailable,
+    /// Who is of the group cannot be told, and a person has to look.
+    AdoptionUndecided,
 }
 
 #[cfg(test)]

@@ -11,7 +11,10 @@ use xsld_journal::state::{JoinHistory, Leaving, Operation};
 
 use super::disjoin::{Presence, presence};
 use super::views::{self, Listing, OwnView};
-use super::{ATTEMPTS_MAX, Decision, Inputs, capacity, converge, evidence, replication};
+use super::{
+    ATTEMPTS_MAX, Decision, Inputs, Waiting, adoption, capacity, converge, evidence, replication,
+    stray,
+};
 use crate::crd::conditions::ConditionReason as Reason;
 use crate::xsld::view::Answer;
 
@@ -19,9 +22,11 @@ use crate::xsld::view::Answer;
 pub(super) fn decide(inputs: Inputs<'_>) -> Decision {
     let unknown = inputs.state.committed.replicas.is_none() && !inputs.state.bootstrapped;
     if unknown && inputs.state.operation.is_none() && inputs.seen.stateful_set.is_some() {
-        let message = "a StatefulSet is there that the journal has never seen: its group is \
-                       adopted once it answers and stays the same";
-        return Decision::wait(Reason::Rebuilding, message);
+        return Decision::Wait(adoption::waiting(inputs).unwrap_or_else(|| {
+            let message = "a StatefulSet is there that the journal has never seen: its group is \
+                           adopted once it answers and stays the same";
+            Waiting::new(Reason::Rebuilding, message)
+        }));
     }
     let goal = Goal::Members { size: inputs.wanted.size, catalogs: inputs.wanted.catalogs };
     let Some(operation) = &inputs.state.operation else {
@@ -147,13 +152,18 @@ pub(super) fn has_work(inputs: Inputs<'_>) -> bool {
 /// The next step towards the wanted members; none when they are there and nothing else is.
 fn next_step(inputs: Inputs<'_>) -> Option<Decision> {
     template(inputs)
+        .or_else(|| replication::database_lost(inputs))
         .or_else(|| finish_leaving(inputs))
-        .or_else(|| ghosts(inputs))
+        .or_else(|| stray::ghosts(inputs))
         .or_else(|| lost_members(inputs))
         .or_else(|| raise_replicas(inputs))
         .or_else(|| bootstrap(inputs))
         .or_else(|| join_missing(inputs))
+        .or_else(|| {
+            stray::waiting(inputs, |ordinal| ordinal < inputs.wanted.size).map(Decision::Wait)
+        })
         .or_else(|| disjoin_highest(inputs))
+        .or_else(|| stray::waiting(inputs, |_| true).map(Decision::Wait))
         .or_else(|| drop_unjoined(inputs))
 }
 
@@ -209,7 +219,7 @@ fn reclaim(inputs: Inputs<'_>, ordinal: Ordinal, leaving: &Leaving) -> Decision 
             },
             evidence: evidence(&views::told(seen)),
         },
-        Presence::Present => ghosts(inputs).unwrap_or_else(|| {
+        Presence::Present => stray::ghosts(inputs).unwrap_or_else(|| {
             let message = format!("{} left and is listed again", leaving.name);
             Decision::wait(Reason::ViewsDiffer, message)
         }),
@@ -220,21 +230,8 @@ fn reclaim(inputs: Inputs<'_>, ordinal: Ordinal, leaving: &Leaving) -> Decision 
     }
 }
 
-/// Entries of the group behind which no member of the journal stands are removed.
-fn ghosts(inputs: Inputs<'_>) -> Option<Decision> {
-    let Inputs { wanted, seen, state, .. } = inputs;
-    let highest = wanted.size.max(state.committed.replicas.unwrap_or(0)).saturating_add(1);
-    let highest = seen.pods.keys().next_back().map_or(highest, |pod| highest.max(pod + 1));
-    let is_ghost = |ordinal: &Ordinal| {
-        !state.members.contains_key(ordinal)
-            && views::listing(seen, state, *ordinal, &views::name_of(state, *ordinal)).is_yes()
-    };
-    let ordinal = (0..highest).rev().find(is_ghost)?;
-    let name = views::name_of(state, ordinal);
-    remove_entry(inputs, ordinal, &name)
-}
-
-fn remove_entry(inputs: Inputs<'_>, ordinal: Ordinal, name: &str) -> Option<Decision> {
+/// Removes an entry of the group behind which nobody stands.
+pub(super) fn remove_entry(inputs: Inputs<'_>, ordinal: Ordinal, name: &str) -> Option<Decision> {
     let Inputs { seen, state, watch, times, .. } = inputs;
     if let Some(waiting) = busy(inputs) {
         return Some(waiting);
@@ -335,14 +332,19 @@ fn bootstrap(inputs: Inputs<'_>) -> Option<Decision> {
     if inputs.state.bootstrapped {
         return None;
     }
-    Some(match not_ready(inputs, 0) {
+    let first = not_ready(inputs, 0);
+    let known = |waiting: &Decision| matches!(waiting, Decision::Wait(waiting) if waiting.reason != Reason::WaitingForPods);
+    if let (false, Some(waiting)) = (first.as_ref().is_some_and(known), adoption::waiting(inputs)) {
+        return Some(Decision::Wait(waiting));
+    }
+    Some(match first {
         Some(waiting) => waiting,
         None => Decision::wait(Reason::Bootstrapping, "waiting for the first member to be Online"),
     })
 }
 
 /// Why the member at `ordinal` cannot be worked with yet.
-fn not_ready(inputs: Inputs<'_>, ordinal: Ordinal) -> Option<Decision> {
+pub(super) fn not_ready(inputs: Inputs<'_>, ordinal: Ordinal) -> Option<Decision> {
     let Inputs { seen, state, .. } = inputs;
     let name = views::name_of(state, ordinal);
     let wait = |reason, message: String| Some(Decision::wait(reason, message));
@@ -386,7 +388,9 @@ fn not_ready(inputs: Inputs<'_>, ordinal: Ordinal) -> Option<Decision> {
 /// Joins the lowest wanted member that is not in the group.
 fn join_missing(inputs: Inputs<'_>) -> Option<Decision> {
     let Inputs { wanted, seen, state, watch, times, .. } = inputs;
-    let ordinal = (0..wanted.size).find(|ordinal| !state.members.contains_key(ordinal))?;
+    let ordinal = (0..wanted.size).find(|ordinal| {
+        !state.members.contains_key(ordinal) && !stray::is_waited_for(inputs, *ordinal)
+    })?;
     let name = views::name_of(state, ordinal);
     if let Some(waiting) = not_ready(inputs, ordinal).or_else(|| busy(inputs)) {
         return Some(waiting);
@@ -453,6 +457,14 @@ fn reset(inputs: Inputs<'_>, ordinal: Ordinal) -> Option<Decision> {
         let message = format!(
             "{} is in another group and no attempt of the operator put it there: delete its claim \
              and pod if its volume may be wiped",
+            member.name
+        );
+        return Some(Decision::wait(Reason::Parked, message));
+    }
+    if state.held.contains_key(&member.claim_uid) {
+        let message = format!(
+            "{} is not in the group any more and its volume is one that the adopted group listed: \
+             delete its claim and pod if that may be wiped",
             member.name
         );
         return Some(Decision::wait(Reason::Parked, message));
@@ -526,7 +538,7 @@ fn disjoin_highest(inputs: Inputs<'_>) -> Option<Decision> {
     })
 }
 
-/// Replicas beyond the wanted size whose members never joined.
+/// Replicas beyond the wanted size whose places hold no member.
 fn drop_unjoined(inputs: Inputs<'_>) -> Option<Decision> {
     let Inputs { wanted, seen, state, watch, times, .. } = inputs;
     let committed = state.committed.replicas.unwrap_or(0);
@@ -540,15 +552,28 @@ fn drop_unjoined(inputs: Inputs<'_>) -> Option<Decision> {
         evidence: evidence(&views::told(seen)),
     };
     let absent = presence(seen, state, ordinal, &name) == Presence::Absent;
+    if let (false, Some(waiting)) = (absent, stray::waiting(inputs, |other| other == ordinal)) {
+        return Some(Decision::Wait(waiting));
+    }
     if !absent || !watch.settled(times.settle) {
-        let message = format!("{name} never joined: making sure that the group does not list it");
+        let message = format!("{name} is no member: making sure that the group does not list it");
         return Some(Decision::wait(Reason::WaitingForPods, message));
     }
     match seen.claims.get(&ordinal) {
-        // A claim from before this cache was not made for it: it is kept.
-        Some(claim) if !claim.older_than_cache && !claim.deleting => {
+        // A claim from before this cache was not made for it, and what an adopted group listed may
+        // hold what nobody here knows of: they are kept.
+        Some(claim)
+            if !claim.older_than_cache
+                && !claim.deleting
+                && !state.held.contains_key(&claim.uid) =>
+        {
             let member = views::member_now(seen, state, ordinal)?;
-            let receipt = Receipt::NeverJoined { views: evidence(&views::told(seen)) };
+            let views = evidence(&views::told(seen));
+            let receipt = match state.joins.get(&claim.uid) {
+                None | Some(JoinHistory::WithoutEffect) => Receipt::NeverJoined { views },
+                // It was a member, and the group does not list it any more.
+                Some(JoinHistory::Joined | JoinHistory::InDoubt) => Receipt::FoundAbsent { views },
+            };
             Some(Decision::Record(vec![Event::MemberAbsent { member, receipt }]))
         }
         _ => Some(lower),

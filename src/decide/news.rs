@@ -1,13 +1,11 @@
 //! What the journal should know of the members before anything is built on their answers.
 
-use std::collections::BTreeMap;
-
-use xsld_journal::event::{AdoptedMember, Event, MemberRef, Ordinal};
+use xsld_journal::event::{Event, MemberRef, Ordinal};
 use xsld_journal::state::Member;
 
 use super::views::{self, OwnView};
-use super::{Inputs, evidence};
-use crate::xsld::view::{GroupView, MemberStatus};
+use super::{Inputs, adoption, evidence, stray};
+use crate::xsld::view::MemberStatus;
 
 /// Events that record what was seen; none when the journal knows all of it.
 pub(super) fn news(inputs: Inputs<'_>) -> Option<Vec<Event>> {
@@ -15,12 +13,15 @@ pub(super) fn news(inputs: Inputs<'_>) -> Option<Vec<Event>> {
     if inputs.state.bootstrapped {
         events.extend(members_seen(inputs));
         events.extend(bootstrapped_again(inputs));
+        if events.is_empty() && inputs.state.open_step().is_none() {
+            events.extend(stray::late(inputs));
+        }
     } else if inputs.state.open_step().is_none() {
-        if inputs.state.operation.is_some() {
+        if inputs.state.operation.is_some() && adoption::is_first(inputs) {
             events.extend(bootstrapped(inputs));
         }
         if events.is_empty() {
-            events.extend(adopted(inputs));
+            events.extend(adoption::adopted(inputs).unwrap_or_default());
         }
     }
     (!events.is_empty()).then_some(events)
@@ -91,50 +92,6 @@ fn bootstrapped_again(inputs: Inputs<'_>) -> Option<Event> {
         return None;
     }
     bootstrapped(inputs)
-}
-
-/// A cache that comes back on kept volumes, or that the journal has never seen: the group is what
-/// pod-0's view says, and every listed member whose own view agrees is adopted. After two equal
-/// observations, the rebuild quiet apart, with no task running.
-fn adopted(inputs: Inputs<'_>) -> Option<Event> {
-    let (seen, state) = (inputs.seen, inputs.state);
-    if !inputs.watch.settled(inputs.times.rebuild_quiet) || seen.any_task_running() {
-        return None;
-    }
-    let first = seen.reports.get(&0)?.fresh_group()?;
-    first.member(&views::name_of(state, 0))?;
-    let set = seen.stateful_set.as_ref()?;
-    let agreeing: BTreeMap<Ordinal, AdoptedMember> = seen
-        .reports
-        .iter()
-        .filter_map(|(ordinal, report)| {
-            let view = report.fresh_group()?;
-            let listed = first.member(&views::name_of(state, *ordinal))?;
-            if names(view) != names(first) {
-                return None;
-            }
-            let member = views::member_now(seen, state, *ordinal)?;
-            let adopted = AdoptedMember {
-                member,
-                catalog: listed.catalog.unwrap_or(true),
-                address: listed.address.clone().unwrap_or_default(),
-            };
-            Some((*ordinal, adopted))
-        })
-        .collect();
-    agreeing.contains_key(&0).then(|| Event::Adopted {
-        members: agreeing.into_values().collect(),
-        replicas: Some(set.replicas),
-        template: state
-            .committed
-            .template
-            .as_ref()
-            .map(|template| (template.digest.clone(), template.text.clone())),
-    })
-}
-
-fn names(view: &GroupView) -> Vec<&str> {
-    view.members.iter().map(|member| member.name.as_str()).collect()
 }
 
 /// A recorded member that came back as another process with its claim is recorded anew once its

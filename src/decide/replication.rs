@@ -364,6 +364,20 @@ pub(super) fn takes_over(inputs: Inputs<'_>, lost: Ordinal) -> Option<Decision> 
     Some(Decision::wait(Reason::SwitchingPrimary, message))
 }
 
+/// What is told of a primary that no record knows: its volume was lost before the group was adopted.
+pub(super) fn database_lost(inputs: Inputs<'_>) -> Option<Decision> {
+    let lost = roles::unseen_primary(inputs.seen, inputs.state)?;
+    if inputs.state.members.contains_key(&lost) {
+        return None;
+    }
+    let message = format!(
+        "the volume of {}, which held the group's configuration, is gone; restore it, or delete the \
+         cache and make it again",
+        views::name_of(inputs.state, lost)
+    );
+    takes_over(inputs, lost).or_else(|| Some(Decision::wait(Reason::PrimaryVolumeLost, message)))
+}
+
 /// Ends an operation for what comes in its place.
 pub(super) fn superseded(operation: &Operation, by: &str) -> Decision {
     ended(operation, End::Superseded { by: by.to_owned() }, by)

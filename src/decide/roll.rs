@@ -97,9 +97,12 @@ pub(crate) fn waits(inputs: Inputs<'_>) -> Option<Waiting> {
     }
     let short = wanted.template.0.get(..12).unwrap_or(&wanted.template.0);
     if !wanted.may_roll {
+        let why = match state.held_template.as_ref() == Some(&wanted.template.0) {
+            true => "the group was adopted with other pods than the spec asks for",
+            false => "this release of the operator makes other pods from the same spec",
+        };
         let message = format!(
-            "this release of the operator makes other pods from the same spec; they are made anew \
-             when the XsldCache is annotated with {}={short}",
+            "{why}; they are made anew when the XsldCache is annotated with {}={short}",
             crate::manifests::ANNOTATION_CONSENT
         );
         return Some(Waiting::new(Reason::RequiresUpdate, message));

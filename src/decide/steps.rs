@@ -13,6 +13,10 @@ use super::{
 };
 use crate::crd::conditions::ConditionReason as Reason;
 
+/// How many times as long as the proof that would end it takes, a doubt may last before it is parked,
+/// even if no probe ran its full time.
+const DOUBT_WINDOWS: u32 = 4 * PROBES_MAX;
+
 /// How an open step stands, before it is turned into records.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Standing {
@@ -72,6 +76,11 @@ pub(super) fn settle(inputs: Inputs<'_>, open: &OpenStep) -> Decision {
 /// Whether the effect of an open step is seen to be on its way.
 pub(crate) fn is_under_way(inputs: Inputs<'_>, open: &OpenStep) -> bool {
     matches!(standing(inputs, open), Standing::Running(_))
+}
+
+/// Whether what is seen does not decide about an open step.
+pub(super) fn is_in_doubt(inputs: Inputs<'_>, open: &OpenStep) -> bool {
+    matches!(standing(inputs, open), Standing::InDoubt(_))
 }
 
 /// Whether the step's effect is a task of the group that runs alone.
@@ -259,14 +268,17 @@ fn resumed(inputs: Inputs<'_>, evidence: &str, then: Vec<Event>) -> Option<Vec<E
 fn in_doubt(inputs: Inputs<'_>, open: &OpenStep, waiting: Waiting) -> Decision {
     let parked =
         inputs.state.operation.as_ref().is_some_and(|operation| operation.parked.is_some());
-    if !parked && inputs.watch.probes() >= PROBES_MAX {
+    let probed = inputs.watch.probes() >= PROBES_MAX;
+    // What keeps changing lets no probe run its full time, and is told all the same.
+    let doubted = inputs.watch.undecided_for();
+    if !parked && (probed || doubted >= window(inputs).saturating_mul(DOUBT_WINDOWS)) {
+        let tried = match probed {
+            true => format!("after {PROBES_MAX} probes"),
+            false => format!("for {} s, in which no two looks agreed for long", doubted.as_secs()),
+        };
         return Decision::Record(vec![Event::OperationParked {
             reason: Reason::InDoubt.as_str().to_owned(),
-            message: format!(
-                "{}: no evidence after {PROBES_MAX} probes: {}",
-                open.step.describe(),
-                waiting.message
-            ),
+            message: format!("{}: no evidence {tried}: {}", open.step.describe(), waiting.message),
         }]);
     }
     Decision::InDoubt(waiting)

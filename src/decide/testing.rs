@@ -174,6 +174,8 @@ impl World {
         self.watch.note_deletion(super::deletion::marker(&self.state));
         self.watch.note_retried(self.state.operation.as_ref().map_or(0, |open| open.retried_seq));
         self.watch.note_lost_primary(super::replication::unseen_primary(&self.seen, &self.state));
+        let undecided = super::undecided(self.inputs());
+        self.watch.note_undecided(undecided);
     }
 
     pub(crate) fn apply(&mut self, event: Event) {
@@ -228,6 +230,7 @@ impl World {
             template_digest: Some("d1".into()),
             update_revision: Some("r-d1".into()),
             deleting: false,
+            template: Some(("d1".into(), Text::Inline("{}".into()))),
             claim_size: Some("1Gi".into()),
         });
     }

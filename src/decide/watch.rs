@@ -44,6 +44,9 @@ pub struct Watch {
     missed: u32,
     /// The primary whose role could be moved, as it was when no answer was missing.
     movable: Option<Ordinal>,
+    /// What could not be decided, and since when.
+    undecided: Option<String>,
+    undecided_since: Moment,
     /// The record by which a person last let the operation go on.
     retried: u64,
     /// The attempt that this very process sent last.
@@ -101,6 +104,7 @@ impl Watch {
     pub fn note_retried(&mut self, retried: u64) {
         if self.retried != retried {
             self.retried = retried;
+            self.undecided_since = self.now;
             self.busy();
         }
     }
@@ -164,6 +168,19 @@ impl Watch {
         self.now.since(self.deletion_since)
     }
 
+    /// Takes note of what the last observation does not decide; none when it decides.
+    pub fn note_undecided(&mut self, what: Option<String>) {
+        if self.undecided != what {
+            self.undecided = what;
+            self.undecided_since = self.now;
+        }
+    }
+
+    /// How long the same could not be decided, whatever else changed meanwhile.
+    pub fn undecided_for(&self) -> Duration {
+        if self.undecided.is_some() { self.now.since(self.undecided_since) } else { Duration::ZERO }
+    }
+
     /// Takes note of whether a member at rest did not answer in the last look.
     pub fn note_missed(&mut self, missed: bool) {
         self.missed = if missed { self.missed.saturating_add(1) } else { 0 };
@@ -209,6 +226,7 @@ impl Watch {
         self.now = self.now.plus(span);
         self.roll_since = self.now;
         self.task_since = self.now;
+        self.undecided_since = self.now;
         self.busy();
     }
 

@@ -70,6 +70,7 @@ fn tell(event: &Event, state: &CacheState) -> Option<Told> {
         | Event::MemberAbsent { .. }
         | Event::VolumeRetained { .. }
         | Event::Adopted { .. }
+        | Event::MemberAdopted { .. }
         | Event::GridAdopted { .. }
         | Event::CacheLeft { .. }
         | Event::TemplateAdopted { .. } => found(event, state),
@@ -84,6 +85,7 @@ fn tell(event: &Event, state: &CacheState) -> Option<Told> {
         | Event::TrustPinned { .. }
         | Event::RecordsRetired { .. }
         | Event::ObjectGone { .. }
+        | Event::AdoptionNoted { .. }
         | Event::CacheClosed { .. } => None,
     }
 }
@@ -202,24 +204,7 @@ fn found(event: &Event, state: &CacheState) -> Option<Told> {
                 name_of(*ordinal)
             ),
         ),
-        Event::MemberAbsent { member, receipt } => match receipt {
-            Receipt::NeverJoined { .. } => Told::normal(
-                "MemberAbsent",
-                "ObserveMember",
-                format!("{} never joined: its claim may go", member.name),
-            ),
-            Receipt::FoundAbsent { .. }
-            | Receipt::Adopted { .. }
-            | Receipt::Disjoined { .. }
-            | Receipt::CacheDeleted => Told::warning(
-                "MemberAbsent",
-                "ObserveMember",
-                format!(
-                    "{} is not wanted and the group does not list it: its claim may go",
-                    member.name
-                ),
-            ),
-        },
+        Event::MemberAbsent { member, receipt } => absent(&member.name, receipt),
         Event::VolumeRetained { ordinal, claim_uid } => Told::normal(
             "VolumeRetained",
             "RetainVolume",
@@ -235,6 +220,11 @@ fn found(event: &Event, state: &CacheState) -> Option<Told> {
             Told::warning("Adopted", "Adopt", message)
         }
         Event::CacheLeft { reason, .. } => left(reason, state),
+        Event::MemberAdopted { member, .. } => Told::warning(
+            "MemberAdopted",
+            "Adopt",
+            format!("the group lists {}, which was taken over as it was found", member.member.name),
+        ),
         Event::TemplateAdopted { name, .. } => Told::normal(
             "TemplateAdopted",
             "AdoptTemplate",
@@ -246,6 +236,24 @@ fn found(event: &Event, state: &CacheState) -> Option<Told> {
             format!("grid {name} exists already as it is wanted and was taken over"),
         ),
         _ => None,
+    }
+}
+
+/// How a member is told whose claim may go.
+fn absent(name: &str, receipt: &Receipt) -> Option<Told> {
+    let (reason, action) = ("MemberAbsent", "ObserveMember");
+    match receipt {
+        Receipt::NeverJoined { .. } => {
+            Told::normal(reason, action, format!("{name} never joined: its claim may go"))
+        }
+        Receipt::FoundAbsent { .. }
+        | Receipt::Adopted { .. }
+        | Receipt::Disjoined { .. }
+        | Receipt::CacheDeleted => {
+            let message =
+                format!("{name} is not wanted and the group does not list it: its claim may go");
+            Told::warning(reason, action, message)
+        }
     }
 }
 

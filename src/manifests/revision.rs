@@ -89,11 +89,13 @@ fn pruned(value: Value) -> Value {
 
 /// Whether `template` may take the place of the committed one: the spec asks for other pods than
 /// that was made for, or somebody consented by [`super::ANNOTATION_CONSENT`]. A template of a
-/// release that did not tell what it was made for is compared by its image.
+/// release that did not tell what it was made for is compared by its image. `held` is the digest of
+/// one that an adopted group did not have: it needs the consent, whatever it was made for.
 #[must_use]
 pub fn may_roll(
     committed: &CommittedTemplate,
     template: &PodTemplateSpec,
+    held: Option<&str>,
     annotations: &BTreeMap<String, String>,
 ) -> bool {
     let digest = template_digest(template);
@@ -103,6 +105,9 @@ pub fn may_roll(
     let consent = annotations.get(super::ANNOTATION_CONSENT).map(|consent| consent.trim());
     if consent.is_some_and(|consent| consent.len() >= CONSENT_MIN && digest.starts_with(consent)) {
         return true;
+    }
+    if held == Some(digest.as_str()) {
+        return false;
     }
     let told = template.metadata.as_ref().and_then(|metadata| metadata.annotations.as_ref());
     let made_for = told.and_then(|told| told.get(ANNOTATION_SPEC_DIGEST)).map(String::as_str);
@@ -144,22 +149,33 @@ mod tests {
     fn an_upgrade_of_the_operator_alone_rolls_nothing_without_consent() {
         let (old, new) = (committed(&released("a:1")), of("a:1"));
         let consent = |text: &str| [(ANNOTATION_CONSENT.to_owned(), text.to_owned())].into();
-        assert!(!may_roll(&old, &new, &BTreeMap::new()));
+        assert!(!may_roll(&old, &new, None, &BTreeMap::new()));
         let digest = template_digest(&new);
-        assert!(may_roll(&old, &new, &consent(&digest)));
-        assert!(may_roll(&old, &new, &consent(&digest[..12])));
-        assert!(!may_roll(&old, &new, &consent(&digest[..11])), "too short to be meant");
-        assert!(!may_roll(&old, &new, &consent(&template_digest(&released("a:1")))));
-        assert!(may_roll(&old, &of("a:2"), &BTreeMap::new()), "the spec asks for that");
-        assert!(!may_roll(&committed(&new), &new, &consent(&digest)), "nothing differs");
+        assert!(may_roll(&old, &new, None, &consent(&digest)));
+        assert!(may_roll(&old, &new, None, &consent(&digest[..12])));
+        assert!(!may_roll(&old, &new, None, &consent(&digest[..11])), "too short to be meant");
+        assert!(!may_roll(&old, &new, None, &consent(&template_digest(&released("a:1")))));
+        assert!(may_roll(&old, &of("a:2"), None, &BTreeMap::new()), "the spec asks for that");
+        assert!(!may_roll(&committed(&new), &new, None, &consent(&digest)), "nothing differs");
+    }
+
+    #[test]
+    fn what_an_adopted_group_did_not_have_waits_for_consent_whatever_it_was_made_for() {
+        let (old, new) = (committed(&of("a:1")), of("a:2"));
+        let digest = template_digest(&new);
+        let none = BTreeMap::new();
+        assert!(!may_roll(&old, &new, Some(&digest), &none));
+        assert!(may_roll(&old, &of("a:3"), Some(&digest), &none), "the spec asks for another one");
+        let consent = [(ANNOTATION_CONSENT.to_owned(), digest.clone())].into();
+        assert!(may_roll(&old, &new, Some(&digest), &consent));
     }
 
     #[test]
     fn a_template_that_tells_nothing_is_compared_by_its_image() {
         let mut old = of("a:1");
         old.metadata.as_mut().unwrap().annotations = None;
-        assert!(!may_roll(&committed(&old), &of("a:1"), &BTreeMap::new()));
-        assert!(may_roll(&committed(&old), &of("a:2"), &BTreeMap::new()));
+        assert!(!may_roll(&committed(&old), &of("a:1"), None, &BTreeMap::new()));
+        assert!(may_roll(&committed(&old), &of("a:2"), None, &BTreeMap::new()));
     }
 
     #[test]

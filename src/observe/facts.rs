@@ -4,8 +4,9 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ContainerStatus, PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use xsld_journal::event::Incarnation;
+use xsld_journal::record::text_for_event;
 
-use crate::manifests::ANNOTATION_TEMPLATE_DIGEST;
+use crate::manifests::{self, ANNOTATION_TEMPLATE_DIGEST};
 use crate::observation::{ClaimFacts, PodFacts, SetFacts};
 
 /// The StatefulSet's facts.
@@ -25,8 +26,20 @@ pub fn set(set: &StatefulSet) -> SetFacts {
             status.update_revision.clone().filter(|_| seen)
         }),
         deleting: metadata.deletion_timestamp.is_some(),
+        template: template_json(set).map(|json| {
+            let own = metadata.annotations.as_ref();
+            let told = own.and_then(|own| own.get(ANNOTATION_TEMPLATE_DIGEST).cloned());
+            let digest = || blake3::hash(json.as_bytes()).to_hex().to_string();
+            let digest = told.unwrap_or_else(digest);
+            (digest, text_for_event(json).0)
+        }),
         claim_size: claim_size(set),
     }
+}
+
+/// The canonical text of the live pod template.
+pub fn template_json(set: &StatefulSet) -> Option<String> {
+    Some(manifests::template_json(&set.spec.as_ref()?.template))
 }
 
 /// What the one claim template asks for.

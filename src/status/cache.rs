@@ -363,6 +363,7 @@ fn is_for_a_person(reason: Reason) -> bool {
     matches!(
         reason,
         Reason::PrimaryVolumeLost
+            | Reason::AdoptionUndecided
             | Reason::NotConverging
             | Reason::Parked
             | Reason::CredentialsInvalid

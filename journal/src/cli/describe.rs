@@ -1,7 +1,7 @@
 //! Records in words.
 
 use super::output::Mood;
-use crate::event::{Cause, End, Event, Goal, Receipt};
+use crate::event::{AdoptedMember, Cause, End, Event, Goal, HeldClaim, Receipt};
 
 /// What a record says, on one line. Its parts are not escaped yet.
 pub(super) fn describe(event: &Event) -> String {
@@ -45,12 +45,11 @@ pub(super) fn describe(event: &Event) -> String {
         Event::TrustPinned { ordinal, fingerprint, .. } => {
             format!("member {ordinal} by certificate {fingerprint}")
         }
-        Event::Adopted { members, replicas, .. } => {
-            let names: Vec<_> =
-                members.iter().map(|adopted| adopted.member.name.as_str()).collect();
-            let replicas = replicas.map_or_else(|| "no".to_owned(), |count| count.to_string());
-            format!("{replicas} replicas, members: {}", names.join(", "))
+        Event::Adopted { members, replicas, .. } => adopted_text(members, *replicas),
+        Event::MemberAdopted { member, .. } => {
+            format!("{} at {}", member.member.name, member.address)
         }
+        Event::AdoptionNoted { held, template } => held_text(held, template.as_deref()),
         Event::GridAdopted { name, .. } => format!("grid {name}"),
         Event::TemplateAdopted { name, .. } => format!("template {name}"),
         Event::MemberAbsent { member, receipt } => {
@@ -65,6 +64,21 @@ pub(super) fn describe(event: &Event) -> String {
         }
         Event::ObjectGone { name, reason, .. } => format!("{name}: {reason}"),
     }
+}
+
+fn adopted_text(members: &[AdoptedMember], replicas: Option<u32>) -> String {
+    let names: Vec<_> = members.iter().map(|adopted| adopted.member.name.as_str()).collect();
+    let replicas = replicas.map_or_else(|| "no".to_owned(), |count| count.to_string());
+    format!("{replicas} replicas, members: {}", names.join(", "))
+}
+
+fn held_text(held: &[HeldClaim], template: Option<&str>) -> String {
+    let held: Vec<_> = held.iter().map(|held| held.name.as_str()).collect();
+    let template = template.map_or_else(String::new, |digest| {
+        let short = digest.get(..12).unwrap_or(digest);
+        format!("; pod template {short} waits for consent")
+    });
+    format!("volumes that are not wiped: {}{template}", held.join(", "))
 }
 
 /// What a goal is, in words.
@@ -152,6 +166,8 @@ pub(super) fn mood(event: &Event) -> Mood {
         | Event::TemplateAdopted { .. }
         | Event::RecordsRetired { .. }
         | Event::ObjectGone { .. }
+        | Event::MemberAdopted { .. }
+        | Event::AdoptionNoted { .. }
         | Event::MemberAbsent { .. }
         | Event::VolumeRetained { .. }
         | Event::Decided { .. }

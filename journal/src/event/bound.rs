@@ -86,7 +86,8 @@ impl Event {
             Self::StepIntended { evidence, .. }
             | Self::StepVoid { evidence, .. }
             | Self::Bootstrapped { evidence, .. }
-            | Self::MemberLost { evidence, .. } => bound(evidence, of_a_record),
+            | Self::MemberLost { evidence, .. }
+            | Self::MemberAdopted { evidence, .. } => bound(evidence, of_a_record),
             Self::OperationResumed { evidence } => bound(evidence, bounded),
             Self::Decided { who, why, .. } => {
                 bound(who, bounded);
@@ -104,6 +105,7 @@ impl Event {
             | Self::GridAdopted { .. }
             | Self::MemberAbsent { .. }
             | Self::VolumeRetained { .. }
+            | Self::AdoptionNoted { .. }
             | Self::TemplateAdopted { .. } => {}
         }
         cut

@@ -52,11 +52,7 @@ impl CacheState {
                 self.succeed(stamp, event, step)
             }
             Event::StepFailed { key, reason, .. } => self.fail(stamp, event, *key, reason),
-            Event::StepNotSent { key, reason } => {
-                let sent = self.open_mut(stamp, event, *key)?.progress != Progress::Intended;
-                refuse_if(sent, event, "it may have been sent")?;
-                self.fail(stamp, event, *key, reason)
-            }
+            Event::StepNotSent { key, reason } => self.not_sent(stamp, event, *key, reason),
             Event::StepVoid { key, .. } => {
                 self.fail(stamp, event, *key, "it could no longer take effect")
             }
@@ -76,6 +72,10 @@ impl CacheState {
             | Event::TrustPinned { .. }
             | Event::GridAdopted { .. }
             | Event::TemplateAdopted { .. } => self.note(stamp, event),
+            Event::MemberAdopted { member, .. } => self.adopt_late(stamp, event, member),
+            Event::AdoptionNoted { held, template } => {
+                self.note_adoption(event, held, template.as_ref())
+            }
             Event::Decided { .. } => self.hear(stamp, event),
             Event::CacheClosed { .. } | Event::CacheLeft { .. } => self.close(stamp, event),
             Event::ObjectGone { uid, .. } => self.forget_object(event, uid),
@@ -116,15 +116,7 @@ impl CacheState {
                 self.leave(member, receipt.clone());
             }
             Event::VolumeRetained { ordinal, claim_uid } => {
-                let leaving = self.leaving.get(ordinal);
-                refuse_if(
-                    leaving.is_none_or(|leaving| leaving.claim_uid != *claim_uid),
-                    event,
-                    "no member with this claim is leaving",
-                )?;
-                self.leaving.remove(ordinal);
-                self.joins.remove(claim_uid);
-                self.joining.remove(claim_uid);
+                return self.retain(event, *ordinal, claim_uid);
             }
             Event::Genesis { .. }
             | Event::EpochBegun { .. }
@@ -144,6 +136,8 @@ impl CacheState {
             | Event::OperationEnded { .. }
             | Event::Bootstrapped { .. }
             | Event::Adopted { .. }
+            | Event::MemberAdopted { .. }
+            | Event::AdoptionNoted { .. }
             | Event::Decided { .. }
             | Event::ObjectGone { .. }
             | Event::CacheClosed { .. }
@@ -152,6 +146,36 @@ impl CacheState {
             }
         }
         Ok(())
+    }
+
+    fn retain(
+        &mut self,
+        event: &Event,
+        ordinal: Ordinal,
+        claim_uid: &str,
+    ) -> Result<(), IllegalTransition> {
+        let leaving = self.leaving.get(&ordinal);
+        refuse_if(
+            leaving.is_none_or(|leaving| leaving.claim_uid != claim_uid),
+            event,
+            "no member with this claim is leaving",
+        )?;
+        self.leaving.remove(&ordinal);
+        self.joins.remove(claim_uid);
+        self.joining.remove(claim_uid);
+        Ok(())
+    }
+
+    fn not_sent(
+        &mut self,
+        stamp: Stamp,
+        event: &Event,
+        key: StepKey,
+        reason: &str,
+    ) -> Result<(), IllegalTransition> {
+        let sent = self.open_mut(stamp, event, key)?.progress != Progress::Intended;
+        refuse_if(sent, event, "it may have been sent")?;
+        self.fail(stamp, event, key, reason)
     }
 
     /// What an intent must agree with, so that a wrong decision is refused before it is carried
@@ -371,6 +395,7 @@ impl CacheState {
         }
         match open.step {
             Step::SetTemplate { digest, template } => {
+                self.held_template = None;
                 self.commit_template(Template { digest, text: template });
             }
             Step::ScaleStatefulSet { to, .. } => self.committed.replicas = Some(to),
@@ -411,6 +436,7 @@ impl CacheState {
             }
             Step::DeleteStatefulSet { .. } => {
                 self.committed = Committed::default();
+                self.held_template = None;
                 self.members.clear();
                 self.leaving.clear();
             }
@@ -444,6 +470,7 @@ impl CacheState {
         self.joins.remove(claim_uid);
         self.joining.remove(claim_uid);
         self.pins.remove(claim_uid);
+        self.held.remove(claim_uid);
     }
 
     fn bootstrap(
@@ -541,7 +568,7 @@ impl CacheState {
     }
 }
 
-fn established(member: MemberRef, catalog: bool, since_seq: u64) -> Member {
+pub(super) fn established(member: MemberRef, catalog: bool, since_seq: u64) -> Member {
     Member {
         name: member.name,
         claim_uid: member.claim_uid,

@@ -260,6 +260,7 @@ impl Ledger {
             let hash = chain::hash(&previous, &bytes);
             previous = hash;
             let record = Record { envelope, event: event.clone(), hash };
+            fold.check_append(&record)?;
             fold.apply(&record)?;
             let last = index + 1 == append.events.len();
             let blobs = take_blobs(&mut blobs, event, last);
@@ -495,6 +496,14 @@ struct Fold {
 }
 
 impl Fold {
+    /// Refuses what older releases recorded and no later one should.
+    fn check_append(&self, record: &Record) -> Result<(), IllegalTransition> {
+        match self.stream == StreamId::JOURNAL {
+            true => Ok(()),
+            false => self.state.check_append(&record.event),
+        }
+    }
+
     fn apply(&mut self, record: &Record) -> Result<(), IllegalTransition> {
         let is_genesis = matches!(record.event, Event::Genesis { .. });
         if is_genesis != std::mem::take(&mut self.first) {

@@ -79,11 +79,13 @@ pub(crate) fn unseen_primary(seen: &Observation, state: &CacheState) -> Option<O
         let Some(report) = views::established_report(seen, state, *ordinal) else { continue };
         let Some(view) = report.group.as_known() else { continue };
         let name = &view.primary()?.name;
-        let marked = state.members.iter().find(|(_, member)| member.name == *name)?.0;
-        if marked == ordinal || lost.is_some_and(|lost| lost != *marked) {
+        // It need not be a member that the journal knows: its volume may have been lost before the
+        // group was adopted.
+        let marked = crate::manifests::ordinal_of(&state.name, name)?;
+        if marked == *ordinal || lost.is_some_and(|lost| lost != marked) {
             return None;
         }
-        lost = Some(*marked);
+        lost = Some(marked);
     }
     lost
 }

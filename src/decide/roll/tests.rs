@@ -443,6 +443,13 @@ fn a_template_that_only_the_operator_makes_otherwise_waits_for_consent() {
     let waits = roll::waits(world.inputs()).unwrap();
     assert_eq!(waits.reason, Reason::RequiresUpdate);
     assert!(waits.message.contains("xsld.ibm.com/consent=d2"), "{}", waits.message);
+    world.state.held_template = Some("d2".into());
+    let waits = roll::waits(world.inputs()).unwrap();
+    assert!(
+        waits.message.starts_with("the group was adopted with other pods"),
+        "{}",
+        waits.message
+    );
 }
 
 #[test]

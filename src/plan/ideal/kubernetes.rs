@@ -43,6 +43,7 @@ impl Ideal<'_> {
             update_revision: Some(self.revision_of(&digest)),
             template_digest: Some(digest),
             deleting: false,
+            template: None,
             claim_size: Some(self.real.wanted.storage.clone()),
         });
     }

@@ -1,5 +1,6 @@
 //! What happens. Each scenario's name is its promise.
 
+mod adoptions;
 mod availability;
 mod bootstrap;
 mod budget;
@@ -43,6 +44,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(refusals::scenarios());
     all.extend(roll::scenarios());
     all.extend(availability::scenarios());
+    all.extend(adoptions::scenarios());
     all.extend(drains::scenarios());
     all.extend(replication::scenarios());
     all.extend(failures::scenarios());

@@ -1,0 +1,41 @@
+//! The table of entries without a record.
+
+use super::*;
+
+const HISTORIES: [Option<JoinHistory>; 4] =
+    [None, Some(JoinHistory::InDoubt), Some(JoinHistory::WithoutEffect), Some(JoinHistory::Joined)];
+const OWN: [OwnView; 4] = [OwnView::Alone, OwnView::InGroup, OwnView::Elsewhere, OwnView::Silent];
+
+fn every() -> Vec<Facts> {
+    let mut all = Vec::new();
+    for history in HISTORIES {
+        for own in OWN {
+            for pod in [None, Some(false), Some(true)] {
+                for bits in 0..4_u8 {
+                    let (leaving, place) = (bits & 1 != 0, bits & 2 != 0);
+                    all.push(Facts { leaving, history, pod, place, own });
+                }
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn an_entry_goes_only_where_nobody_can_stand_behind_it() {
+    for facts in every().into_iter().filter(|facts| table(*facts) == Behind::Nobody) {
+        let by_us = facts.leaving || facts.history == Some(JoinHistory::WithoutEffect);
+        let gone = facts.pod.is_none() && !facts.place;
+        let empty = facts.pod == Some(false) && facts.own == OwnView::Alone;
+        assert!(by_us || gone || empty, "{facts:?}");
+    }
+}
+
+#[test]
+fn who_says_that_it_is_of_the_group_is_a_member_unless_we_know_better() {
+    for facts in every() {
+        let says_so = facts.pod == Some(false) && facts.own == OwnView::InGroup;
+        let by_us = facts.leaving || facts.history == Some(JoinHistory::WithoutEffect);
+        assert_eq!(table(facts) == Behind::Member, says_so && !by_us, "{facts:?}");
+    }
+}
