@@ -5,6 +5,7 @@
 mod shown;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use serde::Serialize;
 use xsld_journal::event::{Incarnation, Ordinal, Text};
@@ -67,6 +68,9 @@ pub struct PodFacts {
     pub incarnation: Incarnation,
     /// Its address, once it has one.
     pub address: Option<String>,
+    /// All its addresses, where it has one in each family.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<String>,
     /// Whether its container runs, as Kubernetes shows it.
     pub running: bool,
     /// The Ready condition.
@@ -86,6 +90,26 @@ pub struct PodFacts {
     pub template: Option<String>,
     /// Why it waits, in Kubernetes' words: `ImagePullBackOff`, `Unschedulable`, ...
     pub waiting: Option<String>,
+}
+
+impl PodFacts {
+    /// Whether this is one of its addresses, however it is written.
+    pub fn is_at(&self, known: &str) -> bool {
+        self.address.iter().chain(&self.addresses).any(|present| is_same_address(known, present))
+    }
+}
+
+/// Whether two texts are one IP address: an IPv6 address may be shortened or not, in capitals, in
+/// brackets, or be an IPv4 address written as one. What is no address is compared as it stands.
+pub fn is_same_address(one: &str, other: &str) -> bool {
+    let parsed = |text: &str| {
+        let bare = text.trim().trim_start_matches('[').trim_end_matches(']');
+        bare.parse::<IpAddr>().ok().map(|address| address.to_canonical())
+    };
+    match (parsed(one), parsed(other)) {
+        (Some(one), Some(other)) => one == other,
+        _ => one == other,
+    }
 }
 
 /// One claim of the StatefulSet's template.
@@ -262,4 +286,26 @@ fn stable_tasks(tasks: &[TaskView]) -> BTreeSet<StableTask> {
         .iter()
         .map(|task| (task.id, task.description.clone(), format!("{:?}", task.status)))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_same_address;
+
+    #[test]
+    fn one_address_in_another_writing_is_the_same() {
+        for (one, other) in [
+            ("fd00::5", "FD00:0:0:0:0:0:0:5"),
+            ("[fd00::5]", "fd00::5"),
+            ("::ffff:10.0.0.7", "10.0.0.7"),
+            ("10.0.0.7", "10.0.0.7"),
+            ("c-0.local", "c-0.local"),
+        ] {
+            assert!(is_same_address(one, other), "{one} {other}");
+        }
+        for (one, other) in [("fd00::5", "fd00::6"), ("10.0.0.7", "10.0.0.70"), ("c-0", "10.0.0.7")]
+        {
+            assert!(!is_same_address(one, other), "{one} {other}");
+        }
+    }
 }

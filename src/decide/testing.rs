@@ -249,6 +249,7 @@ impl World {
                 name: name(ordinal),
                 incarnation: incarnation(ordinal, life),
                 address: Some(format!("10.0.0.{ordinal}")),
+                addresses: vec![],
                 running: true,
                 ready: true,
                 unready_since_us: None,

@@ -520,17 +520,16 @@ fn views_that_differ_decide_nothing() {
 
 #[test]
 fn a_member_known_at_another_address_is_not_online() {
-    let seen = World::group(2).seen;
-    let here = super::views::listed_in(&view(&[0, 1]), &name(1), Some("10.0.0.1"));
-    let moved = super::views::listed_in(&view(&[0, 1]), &name(1), Some("10.0.9.9"));
-    assert_eq!(here, super::views::Listing::Online);
-    assert_eq!(moved, super::views::Listing::Listed);
+    let mut pod = World::group(2).seen.pods[&1].clone();
+    let listed = |pod: &_| super::views::listed_in(&view(&[0, 1]), &name(1), Some(pod));
+    assert_eq!(listed(&pod), super::views::Listing::Online);
+    pod.address = Some("fd00::1".into());
+    assert_eq!(listed(&pod), super::views::Listing::Listed);
+    pod.addresses = vec!["fd00::1".into(), "10.0.0.1".into()];
+    assert_eq!(listed(&pod), super::views::Listing::Online, "it has one in each family");
     let mut down = view(&[0, 1]);
     down.members[1].status = MemberStatus::Unreachable;
-    assert_eq!(
-        super::views::listed_in(&down, &name(1), seen.pods[&1].address.as_deref()),
-        super::views::Listing::Listed
-    );
+    assert_eq!(super::views::listed_in(&down, &name(1), Some(&pod)), super::views::Listing::Listed);
 }
 
 #[test]

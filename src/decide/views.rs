@@ -6,7 +6,7 @@
 use xsld_journal::event::{Incarnation, MemberRef, Ordinal, Step, StepKey, Survivor};
 use xsld_journal::state::CacheState;
 
-use crate::observation::{Observation, Report, Shown};
+use crate::observation::{Observation, PodFacts, Report, Shown};
 use crate::xsld::view::{Answer, GroupMember, GroupView, MemberStatus, TaskStatus, TaskView};
 
 /// A member in the needed views.
@@ -200,20 +200,16 @@ pub fn needed<'a>(
 /// The member as the needed views list it.
 pub fn listing(seen: &Observation, state: &CacheState, ordinal: Ordinal, name: &str) -> Listing {
     let Some(views) = needed(seen, state, ordinal) else { return Listing::Unknown };
-    let address = seen.pods.get(&ordinal).and_then(|pod| pod.address.as_deref());
-    let mut told = views.iter().map(|view| listed_in(view, name, address));
+    let pod = seen.pods.get(&ordinal);
+    let mut told = views.iter().map(|view| listed_in(view, name, pod));
     let Some(first) = told.next() else { return Listing::Unknown };
     if told.all(|listing| listing == first) { first } else { Listing::Unknown }
 }
 
-/// The member as one view lists it; `address` is where its pod is now.
-pub fn listed_in(view: &GroupView, name: &str, address: Option<&str>) -> Listing {
+/// The member as one view lists it, and whether that is where its pod is now.
+pub fn listed_in(view: &GroupView, name: &str, pod: Option<&PodFacts>) -> Listing {
     let Some(member) = view.member(name) else { return Listing::No };
-    let here = match (&member.address, address) {
-        (Some(known), Some(present)) => known == present,
-        (None, _) => true,
-        (Some(_), None) => false,
-    };
+    let here = member.address.as_ref().is_none_or(|known| pod.is_some_and(|pod| pod.is_at(known)));
     if here && member.status == MemberStatus::Online { Listing::Online } else { Listing::Listed }
 }
 

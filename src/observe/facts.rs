@@ -76,6 +76,11 @@ pub fn pod(pod: &Pod, is_leaving: impl FnOnce(&str) -> Option<bool>) -> PodFacts
                 .map_or(0, |member| u32::try_from(member.restart_count).unwrap_or(u32::MAX)),
         },
         address: status.and_then(|status| status.pod_ip.clone()).filter(|_| !has_ended),
+        addresses: status
+            .and_then(|status| status.pod_ips.as_ref())
+            .filter(|_| !has_ended)
+            .map(|all| all.iter().map(|one| one.ip.clone()).collect())
+            .unwrap_or_default(),
         running: running && !has_ended,
         ready: condition("Ready").is_some_and(|ready| ready.status == "True"),
         unready_since_us: condition("Ready")

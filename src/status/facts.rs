@@ -61,8 +61,8 @@ impl Member<'_> {
     /// Whether the group knows it at another address than its pod has.
     pub(super) fn moved(&self) -> bool {
         let known = self.listed.and_then(|listed| listed.address.as_deref());
-        let present = self.pod.and_then(|pod| pod.address.as_deref());
-        matches!((known, present), (Some(known), Some(present)) if known != present)
+        let present = self.pod.filter(|pod| pod.address.is_some());
+        matches!((known, present), (Some(known), Some(pod)) if !pod.is_at(known))
     }
 
     /// Whether it shows a certificate that is not trusted.

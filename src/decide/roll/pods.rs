@@ -215,9 +215,9 @@ impl<'a> Pods<'a> {
             let tells = views::view_of(seen, state, ordinal).is_some();
             return (!tells).then_some("it has no present view of the group");
         };
-        let address = seen.pods.get(&ordinal).and_then(|pod| pod.address.as_deref());
+        let pod = seen.pods.get(&ordinal);
         let online = |view: &&crate::xsld::view::GroupView| {
-            views::listed_in(view, &member.name, address) == Listing::Online
+            views::listed_in(view, &member.name, pod) == Listing::Online
         };
         (!needed.iter().all(online)).then_some("the members do not list it Online")
     }

@@ -160,6 +160,7 @@ impl Ideal<'_> {
             name: name.clone(),
             incarnation,
             address: Some(self.planned()),
+            addresses: vec![],
             running: true,
             ready: true,
             unready_since_us: None,
