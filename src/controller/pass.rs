@@ -221,8 +221,8 @@ impl<'a> Pass<'a> {
         self.watch.note_missed(views::missed_an_answer(&self.seen, &self.state));
         // While nobody is evicted at all it does not matter which budget forbids it.
         if self.watch.movable_primary().is_none() || evictions(&self.state) == Evictions::One {
-            let movable = replication::movable_primary(&self.seen, &self.state);
-            self.watch.note_movable(movable.map(|(primary, _)| primary));
+            let kept = replication::primary_to_keep(&self.wanted, &self.seen, &self.state);
+            self.watch.note_movable(kept);
         }
         if self.seen.any_task_running() {
             self.watch.busy();

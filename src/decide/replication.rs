@@ -16,13 +16,13 @@ use std::time::Duration;
 use xsld_journal::event::{
     Cause, End, Event, Goal, MemberRef, OperationKind, Ordinal, Step, Survivor,
 };
-use xsld_journal::state::{Member, Operation};
+use xsld_journal::state::{CacheState, Member, Operation};
 
-pub use self::ahead::movable_primary;
+pub use self::ahead::primary_to_keep;
 pub(crate) use self::roles::unseen_primary;
 pub(super) use self::settle::standing;
 use super::views::{self, Listing};
-use super::{ATTEMPTS_MAX, Decision, Inputs, converge, evidence};
+use super::{ATTEMPTS_MAX, Decision, Inputs, Wanted, converge, evidence};
 use crate::crd::conditions::ConditionReason as Reason;
 
 /// Carries on with the open operation on replication or the primary, or begins one. Called when
@@ -187,7 +187,10 @@ fn begin(inputs: Inputs<'_>) -> Decision {
     let name = views::name_of(state, ordinal);
     let primary = views::marked_primary(seen, state);
     let primary = primary.map(|primary| views::name_of(state, primary)).unwrap_or_default();
-    let reason = format!("the configuration database of {primary} has no replica");
+    let reason = match ahead::replica_to_move(wanted, seen, state) {
+        Some(_) => format!("the nodes of {primary} and its replica are about to be emptied"),
+        None => format!("the configuration database of {primary} has no replica"),
+    };
     let cause = Cause { generation: wanted.generation, reason };
     converge::begin(inputs, OperationKind::ReplicationSetUp, Goal::Replica { ordinal, name }, cause)
 }
@@ -207,22 +210,31 @@ fn away(inputs: Inputs<'_>) -> Option<Decision> {
     Some(Decision::wait(Reason::MemberUnreachable, message))
 }
 
+/// Whether a replica is asked for, and the group is as large as it is to be.
+fn may_have_a_replica(wanted: &Wanted, state: &CacheState) -> bool {
+    wanted.replicate
+        && wanted.size >= 2
+        && state.bootstrapped
+        && state.leaving.is_empty()
+        && state.members.keys().copied().eq(0..wanted.size)
+}
+
 /// Where a replica is to be set up: only in a group at rest that has none, and that tells the
 /// members' parts in replication.
 fn wanted_replica(inputs: Inputs<'_>) -> Option<Ordinal> {
     let Inputs { wanted, seen, state, watch, times, .. } = inputs;
-    let complete = state.bootstrapped
-        && state.leaving.is_empty()
-        && state.members.keys().copied().eq(0..wanted.size);
     let at_rest = !seen.any_task_running() && watch.settled(times.settle);
-    if !wanted.replicate || wanted.size < 2 || !complete || !at_rest {
+    if !may_have_a_replica(wanted, state) || !at_rest {
         return None;
     }
     if !roles::are_told(seen, state) {
         return None;
     }
     match roles::replica(seen, state) {
-        Some(replica) if roles::is_online(seen, state, replica) => return None,
+        // It serves, unless a drain takes it together with the primary.
+        Some(replica) if roles::is_online(seen, state, replica) => {
+            return ahead::replica_to_move(wanted, seen, state).map(|(_, to)| to);
+        }
         // It may come back and follow again.
         Some(_) if !watch.settled(grace(inputs)) => return None,
         Some(_) | None => {}

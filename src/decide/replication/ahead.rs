@@ -5,24 +5,56 @@
 //! [`crate::manifests::Budgets`]. Where there is none, or nothing is known of the nodes, an eviction
 //! of the primary is like that of any other member, for it may not wait for ever.
 
-use xsld_journal::event::{Cause, Goal, OperationKind, Ordinal};
+use xsld_journal::event::{Cause, End, Goal, OperationKind, Ordinal};
 use xsld_journal::state::{CacheState, Operation};
 
 use super::roles;
 use crate::crd::conditions::ConditionReason as Reason;
 use crate::decide::views;
-use crate::decide::{Decision, Inputs};
+use crate::decide::{Decision, Inputs, Wanted};
 use crate::observation::Observation;
 
 /// The primary whose role can be moved, and the member that would take it: it holds the replica, is
 /// Online, and its node stays.
-pub fn movable_primary(seen: &Observation, state: &CacheState) -> Option<(Ordinal, Ordinal)> {
+fn movable_primary(seen: &Observation, state: &CacheState) -> Option<(Ordinal, Ordinal)> {
     let primary = views::marked_primary(seen, state)?;
     let replica = roles::replica(seen, state).filter(|replica| *replica != primary)?;
     let here = |ordinal| seen.pods.get(&ordinal).filter(|pod| pod.running && !pod.deleting);
     let known = here(primary)?.node_leaving.is_some();
     let stays = here(replica)?.node_leaving == Some(false);
     (known && stays && roles::is_online(seen, state, replica)).then_some((primary, replica))
+}
+
+/// The member that the replica is to move to first, where the nodes of both the primary and its
+/// replica are about to be emptied and another one stays. None once such a move has failed: an
+/// eviction waits for what may come about only.
+pub(super) fn replica_to_move(
+    wanted: &Wanted,
+    seen: &Observation,
+    state: &CacheState,
+) -> Option<(Ordinal, Ordinal)> {
+    let primary = views::marked_primary(seen, state)?;
+    let replica = roles::replica(seen, state).filter(|replica| *replica != primary)?;
+    let leaves = |ordinal: Ordinal| seen.pods.get(&ordinal).and_then(|pod| pod.node_leaving);
+    if !super::may_have_a_replica(wanted, state)
+        || leaves(primary) != Some(true)
+        || leaves(replica) != Some(true)
+    {
+        return None;
+    }
+    let fits = |ordinal: Ordinal| ordinal != replica && ordinal < wanted.size;
+    let to = roles::candidate(seen, state, fits).filter(|to| leaves(*to) == Some(false))?;
+    let failed = state.recent.iter().any(|ended| {
+        matches!((&ended.goal, &ended.end), (Goal::Replica { ordinal, .. }, End::Failed { .. }) if *ordinal == to)
+    });
+    (!failed).then_some((primary, to))
+}
+
+/// The primary whose eviction waits for its role to be moved: at once, or after its replica was.
+pub fn primary_to_keep(wanted: &Wanted, seen: &Observation, state: &CacheState) -> Option<Ordinal> {
+    let parked = state.operation.as_ref().is_some_and(|open| open.parked.is_some());
+    let later = || replica_to_move(wanted, seen, state).filter(|_| !parked);
+    movable_primary(seen, state).or_else(later).map(|(primary, _)| primary)
 }
 
 /// The primary on a node that is about to be emptied, and who takes its role.

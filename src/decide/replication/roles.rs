@@ -46,7 +46,8 @@ pub(super) fn is_online(seen: &Observation, state: &CacheState, ordinal: Ordinal
 }
 
 /// The first member that can hold a replica: a catalog server other than the primary that is
-/// Online, whose pod stays and whose own view is the group's. Better one whose node stays too.
+/// Online, whose pod stays and whose own view is the group's. Better one whose node stays too, and
+/// better one on another node than the primary's, with which it would be lost.
 pub(super) fn candidate(
     seen: &Observation,
     state: &CacheState,
@@ -64,7 +65,12 @@ pub(super) fn candidate(
     let fitting: Vec<Ordinal> = catalogs.map(|(ordinal, _)| *ordinal).filter(fits).collect();
     let is_leaving =
         |ordinal: &Ordinal| seen.pods.get(ordinal).and_then(|pod| pod.node_leaving) == Some(true);
-    fitting.iter().find(|ordinal| !is_leaving(ordinal)).or_else(|| fitting.first()).copied()
+    let node = |ordinal: Ordinal| seen.pods.get(&ordinal).and_then(|pod| pod.node.as_deref());
+    let shares_a_node =
+        |ordinal: Ordinal| node(primary).is_some() && node(primary) == node(ordinal);
+    fitting
+        .into_iter()
+        .min_by_key(|ordinal| (is_leaving(ordinal), shares_a_node(*ordinal), *ordinal))
 }
 
 /// The primary, when no member sees it: every established member that answers tells a copy from

@@ -1,7 +1,7 @@
 //! What is promised about a primary whose node is about to be emptied.
 
 use super::*;
-use crate::decide::replication::movable_primary;
+use crate::decide::replication::primary_to_keep;
 
 /// A group at rest, the replica on its second member, all on nodes that stay but for these.
 fn on_nodes(size: u32, leaving: &[Ordinal]) -> World {
@@ -60,7 +60,8 @@ fn only_the_primarys_node_counts_and_only_when_it_is_known_to_leave() {
 
 #[test]
 fn nobody_takes_the_role_who_is_about_to_go_as_well() {
-    assert_eq!(on_nodes(3, &[0, 1]).settled(), Decision::Rest);
+    assert_eq!(on_nodes(3, &[0, 1, 2]).settled(), Decision::Rest);
+    assert_eq!(kind(&on_nodes(3, &[0, 1]).settled()), replica_on(2), "that goes first");
     let mut world = on_nodes(3, &[0]);
     world.seen.pods.get_mut(&1).unwrap().deleting = true;
     assert_eq!(kind(&world.settled()), None);
@@ -96,9 +97,9 @@ fn a_primary_that_goes_before_its_role_was_moved_is_replaced_in_the_same_operati
 
 #[test]
 fn an_eviction_waits_for_the_role_only_where_it_can_be_moved() {
-    let movable = |world: &World| movable_primary(&world.seen, &world.state);
-    assert_eq!(movable(&on_nodes(3, &[])), Some((0, 1)), "before anybody drains");
-    assert_eq!(movable(&on_nodes(3, &[0])), Some((0, 1)));
+    let movable = |world: &World| primary_to_keep(&world.wanted, &world.seen, &world.state);
+    assert_eq!(movable(&on_nodes(3, &[])), Some(0), "before anybody drains");
+    assert_eq!(movable(&on_nodes(3, &[0])), Some(0));
     assert_eq!(movable(&on_nodes(3, &[1])), None, "both nodes may be drained");
     assert_eq!(movable(&group(3, 0, Some(1))), None, "nothing is known of the nodes");
     let mut world = on_nodes(3, &[]);
@@ -116,4 +117,63 @@ fn a_replica_is_set_up_where_it_may_stay() {
     assert_eq!(kind(&world.settled()), replica_on(2));
     nodes(&mut world, |ordinal| Some(ordinal > 0));
     assert_eq!(kind(&world.settled()), replica_on(1), "better there than nowhere");
+}
+
+/// Puts members on nodes; the nodes of these are about to be emptied.
+fn put_on(world: &mut World, nodes: &[&str], leaving: &[&str]) {
+    for (ordinal, node) in (0..).zip(nodes) {
+        let pod = world.seen.pods.get_mut(&ordinal).unwrap();
+        pod.node = Some((*node).to_owned());
+        pod.node_leaving = Some(leaving.contains(node));
+    }
+}
+
+#[test]
+fn the_replica_goes_to_another_node_than_the_primary_where_one_exists() {
+    let mut world = group(3, 0, None);
+    put_on(&mut world, &["a", "a", "b"], &[]);
+    assert_eq!(kind(&world.settled()), replica_on(2));
+    put_on(&mut world, &["a", "a", "a"], &[]);
+    assert_eq!(kind(&world.settled()), replica_on(1), "one on the same node is better than none");
+}
+
+#[test]
+fn a_drain_of_the_node_of_both_moves_the_replica_first() {
+    let mut world = group(3, 0, Some(1));
+    put_on(&mut world, &["a", "a", "b"], &["a"]);
+    let kept = |world: &World| primary_to_keep(&world.wanted, &world.seen, &world.state);
+    assert_eq!(kept(&world), Some(0), "the primary's eviction waits");
+    let decision = world.settled();
+    assert_eq!(kind(&decision), replica_on(2));
+    let Decision::Begin { cause, .. } = &decision else { panic!("{decision:?}") };
+    assert_eq!(cause.reason, "the nodes of c-0 and its replica are about to be emptied");
+    roles(&mut world, 0, Some(2));
+    assert_eq!(kept(&world), Some(0));
+    assert_eq!(kind(&world.settled()), primary_on(2));
+}
+
+#[test]
+fn no_eviction_waits_for_a_replica_that_cannot_be_moved() {
+    let kept = |world: &World| primary_to_keep(&world.wanted, &world.seen, &world.state);
+    let drained = || {
+        let mut world = group(3, 0, Some(1));
+        put_on(&mut world, &["a", "a", "b"], &["a"]);
+        world
+    };
+    let mut world = drained();
+    put_on(&mut world, &["a", "a", "b"], &["a", "b"]);
+    assert_eq!(kept(&world), None, "no node stays");
+    let mut world = drained();
+    world.wanted.replicate = false;
+    assert_eq!(kept(&world), None, "nobody sets up a replica");
+    let mut world = drained();
+    let decision = world.settled();
+    world.follow(decision);
+    assert_eq!(kept(&world), Some(0));
+    world.apply(Event::OperationParked { reason: "x".into(), message: "y".into() });
+    assert_eq!(kept(&world), None, "a person is waited for");
+    world.apply(Event::OperationResumed { evidence: "{}".into() });
+    world.apply(Event::OperationEnded { end: End::Failed { reason: "refused".into() } });
+    assert_eq!(kept(&world), None, "it was tried");
+    assert_eq!(world.settled(), Decision::Rest, "and is not tried again");
 }
