@@ -7,12 +7,14 @@
 pub mod credentials;
 pub mod findings;
 pub mod grids;
+mod labels;
 pub mod mark;
 pub mod monitor;
 pub mod objects;
 pub mod pass;
 pub mod rehearse;
 pub mod resolve;
+pub mod standing;
 pub mod step;
 pub mod streams;
 pub mod templates;
@@ -483,7 +485,7 @@ pub async fn run(context: Arc<Context>, scope: &Scope) {
     let cache_runs = controller
         .with_config(settings.clone())
         .owns(scope.api::<StatefulSet>(context.client.clone()), config())
-        .watches(scope.api::<Pod>(context.client.clone()), config(), |pod| cache_of(&pod))
+        .watches(scope.api::<Pod>(context.client.clone()), config(), |pod| standing::cache_of(&pod))
         .watches(scope.api::<DataGrid>(context.client.clone()), config(), move |grid| {
             grids::caches_of(&grid, &all)
         })
@@ -587,13 +589,4 @@ fn naming(map: &ConfigMap, caches: &Cache<XsldCache>) -> Vec<ObjectRef<XsldCache
     };
     let state = caches.state();
     state.iter().filter(names_it).map(|cache| ObjectRef::from_obj(&**cache)).collect()
-}
-
-/// The cache that a pod belongs to, by its label.
-fn cache_of(pod: &Pod) -> Option<ObjectRef<XsldCache>> {
-    let cache = pod.labels().get("app.kubernetes.io/instance")?;
-    pod.labels()
-        .get("app.kubernetes.io/managed-by")
-        .filter(|by| *by == crate::manifests::FIELD_MANAGER)?;
-    Some(ObjectRef::new(cache).within(pod.namespace().as_deref()?))
 }

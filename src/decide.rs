@@ -19,6 +19,7 @@ pub mod roll;
 pub mod steps;
 pub mod storage;
 mod stray;
+pub mod taken;
 pub mod templates;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -64,6 +65,8 @@ pub struct Wanted {
     pub paused: bool,
     /// The custom resource is being deleted.
     pub deleting: bool,
+    /// What is to become of what was made for the cache then.
+    pub cascade: Cascade,
     /// The pod template that the spec gives now: digest and JSON.
     pub template: (String, Text),
     /// Whether that template may take the place of the committed one: the spec asks for other pods
@@ -83,6 +86,18 @@ pub struct Wanted {
     pub templates: BTreeMap<String, WantedTemplate>,
     /// Whether the two could not be read: then nothing is begun and nothing ends for what they lack.
     pub unread: bool,
+}
+
+/// What is to become of what was made for a cache when that is deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cascade {
+    /// It goes with the cache, volumes by their policy.
+    #[default]
+    Delete,
+    /// All of it stays, and the garbage collector still takes the owner off.
+    Orphaning,
+    /// All of it stays, and has no owner any more.
+    Orphaned,
 }
 
 /// A GridTemplate, as far as decisions need it.
@@ -213,6 +228,11 @@ pub fn decide(inputs: Inputs<'_>) -> Decision {
     let Inputs { wanted, state, .. } = inputs;
     if state.closed {
         return Decision::Rest;
+    }
+    if !wanted.deleting
+        && let Some(waiting) = taken::stops(inputs)
+    {
+        return waiting;
     }
     if state.name.is_empty() {
         return Decision::Record(vec![Event::CacheOpened {

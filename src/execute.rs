@@ -135,8 +135,8 @@ pub async fn execute(target: &Target<'_>, step: &Step, key: StepKey) -> Effect {
     }
 }
 
-/// Applies the StatefulSet as it is committed. With the live object's resourceVersion: when anybody
-/// wrote it since it was read, nothing happens and it is read again.
+/// Applies the StatefulSet as it is committed, to the very object that was read or, where there was
+/// none, to none: when anybody wrote or made one since, nothing happens and it is read again.
 pub async fn apply_stateful_set(
     target: &Target<'_>,
     replicas: u32,
@@ -154,8 +154,8 @@ pub async fn apply_stateful_set(
     let live = target.live.map(manifests::document);
     let committed = Committed { replicas, template: &template };
     let mut object = manifests::stateful_set(cache, target.identity, committed, live.as_ref());
-    let version = target.live.and_then(|live| live.metadata.resource_version.clone());
-    mark(target, &mut object, key, version);
+    manifests::guard(&mut object, target.live.map(|live| &live.metadata));
+    mark(target, &mut object, key);
     let api: Api<StatefulSet> = Api::namespaced(target.client.clone(), &target.identity.namespace);
     let params = PatchParams::apply(FIELD_MANAGER).force();
     let patch = Patch::Apply(&object);
@@ -174,11 +174,8 @@ pub async fn apply_stateful_set(
     }
 }
 
-fn mark(target: &Target<'_>, object: &mut Value, key: Option<StepKey>, version: Option<String>) {
+fn mark(target: &Target<'_>, object: &mut Value, key: Option<StepKey>) {
     let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else { return };
-    if let Some(version) = version {
-        metadata.insert("resourceVersion".to_owned(), version.into());
-    }
     let Some(operation) = &target.state.operation else { return };
     if key.is_none() {
         return;

@@ -17,8 +17,10 @@ mod differs;
 mod entrypoint;
 mod monitor;
 mod names;
+mod owner;
 mod pod;
 mod policies;
+mod reserved;
 mod revision;
 mod services;
 mod stateful_set;
@@ -34,8 +36,10 @@ pub use names::{
     claim_name, client_service_name, credentials_name, fqdn, held_credentials_name, ordinal_of,
     ordinal_of_claim, pod_name, supplied_entrypoint_name,
 };
-pub use pod::pod_template;
+pub use owner::{Beside, Whose, guard, has_labels, whose, whose_claim, whose_pod};
+pub use pod::{MEMBER_CONTAINER, pod_template};
 pub use policies::{Budgets, Evictions, network_policy, pod_disruption_budgets};
+pub use reserved::{Claimant, operators_name, own_names, taken_first};
 pub use revision::{may_roll, template_digest, template_json};
 pub use services::{client_service, headless_service};
 pub use stateful_set::{Committed, CommittedTemplate, TemplateError, stateful_set};

@@ -7,11 +7,13 @@ mod shown;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Serialize;
 use xsld_journal::event::{Incarnation, Ordinal, Text};
 
 pub use self::shown::{Shown, Sight, Unread};
 use crate::clock::Moment;
+use crate::manifests::{self, Identity, Whose};
 use crate::xsld::view::{Answer, GridStatus, GridView, GroupView, TaskView};
 
 /// One pass over one cache.
@@ -33,6 +35,90 @@ pub struct Observation {
     /// BLAKE3 of the templates that were asked for, as one member of the group tells them, by name;
     /// what the group does not have is left out. None when nothing was asked for.
     pub templates: Option<Answer<Shown<String>>>,
+    /// Objects that bear names of this cache and are somebody else's.
+    pub taken: Vec<Taken>,
+}
+
+/// An object that bears a name of this cache and is somebody else's. It is left alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// Its kind.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// How it is known to be another's, to go on after "because".
+    pub why: String,
+    /// What cannot be done without the name.
+    pub blocks: Blocks,
+    /// Whether it goes by itself.
+    pub is_going: bool,
+    /// What a person can do about it.
+    pub remedy: Remedy,
+}
+
+/// What a person can do about a taken name, beside giving the cache another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// Nothing: the object need not even be there, the name is kept for another.
+    Rename,
+    /// Delete it.
+    Remove,
+    /// Give it this cache's labels, if it is this cache's: nobody owns it.
+    Label,
+}
+
+impl Taken {
+    /// The object of this kind that bears a name of the cache, when it is not the cache's.
+    pub fn of(metadata: &ObjectMeta, identity: &Identity, kind: &str) -> Option<Self> {
+        let name = metadata.name.clone().unwrap_or_default();
+        let (why, is_unowned) = match manifests::whose(metadata, identity) {
+            Whose::Ours | Whose::Orphaned => return None,
+            Whose::Foreign { why, is_unowned } => (why, Some(is_unowned)),
+            Whose::Former => (format!("it belonged to a former XsldCache {}", identity.name), None),
+        };
+        Some(Self {
+            kind: kind.to_owned(),
+            why,
+            blocks: Blocks::by(kind, &name, identity),
+            is_going: is_unowned.is_none() || metadata.deletion_timestamp.is_some(),
+            remedy: Remedy::of(is_unowned == Some(true)),
+            name,
+        })
+    }
+}
+
+impl Remedy {
+    /// What helps against an object that is somebody's, or nobody's.
+    #[must_use]
+    pub fn of(is_unowned: bool) -> Self {
+        if is_unowned { Self::Label } else { Self::Remove }
+    }
+}
+
+/// What a taken name keeps from being done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Blocks {
+    /// Anything for the cache.
+    Cache,
+    /// The member of this place cannot be made.
+    Member(Ordinal),
+    /// Nothing but what the object itself is for.
+    Nothing,
+}
+
+impl Blocks {
+    /// What cannot be done without an object of this kind and name. Members find each other, start
+    /// and are protected by what blocks the cache; without the rest they do less.
+    fn by(kind: &str, name: &str, identity: &Identity) -> Self {
+        let headless = kind == "Service" && name == identity.name;
+        let held = name == manifests::held_credentials_name(&identity.name);
+        match kind {
+            "StatefulSet" | "ConfigMap" => Self::Cache,
+            "Secret" if !held => Self::Cache,
+            _ if headless => Self::Cache,
+            _ => Self::Nothing,
+        }
+    }
 }
 
 /// The live StatefulSet.
@@ -57,6 +143,10 @@ pub struct SetFacts {
     /// How much the claims that it makes ask for, a quantity. It never changes, and is no evidence.
     #[serde(skip)]
     pub claim_size: Option<String>,
+    /// Whether it has no controller: it was orphaned on purpose. Who may act on it was judged before,
+    /// so this is no evidence.
+    #[serde(skip)]
+    pub is_orphaned: bool,
 }
 
 /// One pod of the StatefulSet.
@@ -90,6 +180,9 @@ pub struct PodFacts {
     pub template: Option<String>,
     /// Why it waits, in Kubernetes' words: `ImagePullBackOff`, `Unschedulable`, ...
     pub waiting: Option<String>,
+    /// Whether it has no controller: it outlives its StatefulSet. No evidence.
+    #[serde(skip)]
+    pub is_orphaned: bool,
 }
 
 impl PodFacts {

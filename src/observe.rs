@@ -7,7 +7,10 @@ pub mod facts;
 pub mod growth;
 pub mod keyring;
 pub mod nodes;
+mod owned;
 mod shown;
+
+pub use owned::Unlabelled;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,15 +20,14 @@ use futures::future::join_all;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::api::ListParams;
 use kube::{Api, Client};
 use secrecy::SecretString;
 use xsld_journal::event::{Ordinal, Step};
 use xsld_journal::state::CacheState;
 
 use crate::clock::Moment;
-use crate::manifests::{self, Identity};
-use crate::observation::{ClaimFacts, Observation, PodFacts, Report, SetFacts};
+use crate::manifests::{self, Identity, Whose};
+use crate::observation::{ClaimFacts, Observation, PodFacts, Report, SetFacts, Taken};
 use crate::xsld::client::{GroupClient, Member};
 use crate::xsld::profile::ApiProfile;
 use crate::xsld::transport::{Credentials, Fingerprint, Transport, Trust};
@@ -138,6 +140,22 @@ pub struct Objects {
     set: Option<SetFacts>,
     pods: BTreeMap<Ordinal, PodFacts>,
     claims: BTreeMap<Ordinal, ClaimFacts>,
+    taken: Vec<Taken>,
+    /// Pods and claims of the cache that lack labels by which they are found.
+    pub unlabelled: Vec<Unlabelled>,
+}
+
+/// What the objects of one cache are judged by.
+#[derive(Clone, Copy, Debug)]
+pub struct Sought<'a> {
+    /// Which cache it is.
+    pub identity: &'a Identity,
+    /// When its custom resource was made.
+    pub made: Option<&'a Time>,
+    /// Members that the spec asks for; 0 while the cache goes.
+    pub size: u32,
+    /// What the journal knows of it.
+    pub state: &'a CacheState,
 }
 
 /// Reads the objects of one cache.
@@ -146,37 +164,53 @@ pub struct Objects {
 /// When one of them cannot be read.
 pub async fn objects(
     client: &Client,
-    identity: &Identity,
-    cache_made: Option<&Time>,
+    sought: Sought<'_>,
     nodes: &Nodes,
     timeout: Duration,
 ) -> Result<Objects, Error> {
+    let Sought { identity, made, size, state } = sought;
     let (namespace, name) = (identity.namespace.as_str(), identity.name.as_str());
-    let selector = &identity.selector_text();
     let sets: Api<StatefulSet> = Api::namespaced(client.clone(), namespace);
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), namespace);
-    let members = ListParams::default().labels(selector);
-    let (set, pods, claims) = tokio::try_join!(
-        timed("the StatefulSet", timeout, sets.get_opt(name)),
-        timed("the pods", timeout, pods.list(&members)),
-        timed("the claims", timeout, claims.list(&members)),
+    let set = timed("the StatefulSet", timeout, sets.get_opt(name)).await?;
+    let judged = set.as_ref().map(|set| manifests::whose(&set.metadata, identity));
+    let uid = set.as_ref().and_then(|set| set.metadata.uid.clone());
+    let ours = set.as_ref().filter(|_| judged.as_ref().is_some_and(Whose::may_be_written));
+    let facts = ours.map(facts::set);
+    let replicas = facts.as_ref().map(|set| set.replicas);
+    let committed = state.committed.replicas.unwrap_or(0);
+    let places = match ours.is_some() || set.is_none() {
+        true => size.max(committed).max(replicas.unwrap_or(0)),
+        // What bears members' names is that StatefulSet's.
+        false => 0,
+    };
+    let members = owned::Members {
+        identity,
+        places,
+        set: uid.as_deref(),
+        replicas,
+        is_foreign: matches!(judged, Some(Whose::Foreign { .. })),
+        state,
+        timeout,
+    };
+    let (pods, claims) = tokio::try_join!(
+        owned::read(&pods, owned::PODS, members),
+        owned::read(&claims, owned::CLAIMS, members),
     )?;
+    let mut taken: Vec<Taken> =
+        set.iter().filter_map(|set| Taken::of(&set.metadata, identity, "StatefulSet")).collect();
+    taken.extend(pods.taken.into_iter().chain(claims.taken));
+    let mut unlabelled = pods.unlabelled;
+    unlabelled.extend(claims.unlabelled);
+    let leaving = |node: &str| nodes.is_leaving(node);
     Ok(Objects {
-        set: set.as_ref().map(facts::set),
-        stateful_set: set,
-        pods: pods
-            .items
-            .iter()
-            .map(|pod| facts::pod(pod, |node| nodes.is_leaving(node)))
-            .filter_map(|pod| Some((manifests::ordinal_of(name, &pod.name)?, pod)))
-            .collect(),
-        claims: claims
-            .items
-            .iter()
-            .map(|claim| facts::claim(claim, cache_made))
-            .filter_map(|claim| Some((manifests::ordinal_of_claim(name, &claim.name)?, claim)))
-            .collect(),
+        set: facts,
+        pods: pods.ours.iter().map(|(at, pod)| (*at, facts::pod(pod, leaving))).collect(),
+        claims: claims.ours.iter().map(|(at, claim)| (*at, facts::claim(claim, made))).collect(),
+        taken,
+        unlabelled,
+        stateful_set: set.filter(|_| judged.as_ref().is_some_and(Whose::may_be_written)),
     })
 }
 
@@ -220,6 +254,7 @@ pub async fn group(
         reports: BTreeMap::new(),
         grids: None,
         templates: None,
+        taken: objects.taken.clone(),
     };
     let Some(access) = access else { return seen };
     let answering = objects.pods.iter().filter(|(_, pod)| pod.address.is_some() && pod.running);

@@ -9,8 +9,8 @@ use secrecy::SecretString;
 use super::findings::{Findings, Thing};
 use super::objects::{known_forms, timed};
 use super::pass::Pass;
-use super::{Context, Subject};
-use crate::manifests::{self, FIELD_MANAGER};
+use super::{Context, Subject, mark};
+use crate::manifests::{self, FIELD_MANAGER, Whose};
 use crate::observe::keyring::same;
 use crate::xsld::view::Answer;
 
@@ -21,17 +21,27 @@ pub(super) async fn held(
     subject: &Subject,
     findings: &mut Findings<'_>,
 ) -> Option<Option<SecretString>> {
+    let secret = read(context, subject, findings).await?;
+    // A Secret of that name which is not this cache's says nothing about its members.
+    let ours = secret
+        .filter(|secret| manifests::whose(&secret.metadata, &subject.identity).may_be_written());
+    Some(ours.and_then(password))
+}
+
+fn password(secret: Secret) -> Option<SecretString> {
+    let bytes = secret.data?.remove(manifests::KEY_ADMIN_PASSWORD)?;
+    String::from_utf8(bytes.0).ok().map(SecretString::from)
+}
+
+async fn read(
+    context: &Context,
+    subject: &Subject,
+    findings: &mut Findings<'_>,
+) -> Option<Option<Secret>> {
     let api: Api<Secret> = Api::namespaced(context.client.clone(), &subject.identity.namespace);
     let name = manifests::held_credentials_name(&subject.identity.name);
     let read = timed("read a Secret", context.times.request, api.get_opt(&name)).await;
-    let read = findings.read(&Thing::new("Secret", &name), read)?;
-    // A Secret of that name which is not this cache's says nothing about its members.
-    let ours = read.filter(|secret| {
-        let owners = secret.metadata.owner_references.iter().flatten();
-        owners.into_iter().any(|owner| owner.uid == subject.identity.uid)
-    });
-    let bytes = ours.and_then(|secret| secret.data?.remove(manifests::KEY_ADMIN_PASSWORD));
-    Some(bytes.and_then(|bytes| String::from_utf8(bytes.0).ok()).map(SecretString::from))
+    findings.read(&Thing::new("Secret", &name), read)
 }
 
 /// Keeps the present password once every member takes it. Until then the former one stays. A
@@ -42,7 +52,15 @@ pub(super) async fn keep(pass: &Pass<'_>, findings: &mut Findings<'_>) {
     if !all_take(pass, &passwords.current) {
         return;
     }
-    let Some(held) = held(context, pass.subject, findings).await else { return };
+    let Some(live) = read(context, pass.subject, findings).await else { return };
+    let metadata = live.as_ref().map(|secret| secret.metadata.clone());
+    let whose = metadata.as_ref().map(|live| manifests::whose(live, &pass.subject.identity));
+    // Somebody else's stays as it is, which is told of all of the cache's names together.
+    if whose.as_ref().is_some_and(|whose| !whose.may_be_written()) {
+        return;
+    }
+    // One that a former cache of this name left is taken over, also when it says the same.
+    let held = live.and_then(password).filter(|_| whose == Some(Whose::Ours));
     let thing = Thing::new("Secret", manifests::held_credentials_name(&pass.subject.identity.name));
     if held.is_some_and(|held| same(&held, &passwords.current)) {
         findings.is_well(&thing);
@@ -52,10 +70,16 @@ pub(super) async fn keep(pass: &Pass<'_>, findings: &mut Findings<'_>) {
     if !findings.may_write(&thing, "") {
         return;
     }
+    let cache = Thing::new("XsldCache", &pass.subject.identity.name);
+    let taken = mark::taken(context, pass.object).await;
+    if findings.read(&cache, taken) != Some(None) {
+        return;
+    }
     let secret = manifests::held_credentials(&pass.subject.identity, &passwords.current);
     let namespace = &pass.subject.identity.namespace;
     let api: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
-    let document = secret.expose_document();
+    let mut document = secret.expose_document();
+    manifests::guard(&mut document, metadata.as_ref());
     let params = PatchParams::apply(FIELD_MANAGER).force();
     let patch = Patch::Apply(&document);
     let write = api.patch(secret.name(), &params, &patch);

@@ -82,6 +82,8 @@ enum Live {
     Changed,
     /// Another operator's.
     Anothers(String),
+    /// This operator's, but it was deleted since.
+    Going,
     /// The object is not there any more, or is another one.
     Gone(&'static str),
 }
@@ -144,6 +146,7 @@ pub(super) async fn taken(context: &Context, cache: &XsldCache) -> Result<Option
         Live::Ours => None,
         Live::Changed => Some("this operator's mark on it was taken off or changed".to_owned()),
         Live::Anothers(other) => Some(format!("the operator in namespace {other} works on it")),
+        Live::Going => Some("its XsldCache was deleted meanwhile".to_owned()),
         Live::Gone(why) => Some(why.to_owned()),
     })
 }
@@ -158,8 +161,11 @@ async fn live(context: &Context, cache: &XsldCache) -> Result<Live, Error> {
     if live.metadata.uid != cache.metadata.uid {
         return Ok(Live::Gone("its XsldCache is another one by now"));
     }
+    let is_deleted = |cache: &XsldCache| cache.metadata.deletion_timestamp.is_some();
     let live = XsldCache { metadata: live.metadata, ..cache.clone() };
     Ok(match context.whose(&live) {
+        // What was made for it may be orphaned on purpose: it takes no owner again.
+        Whose::Ours if is_deleted(&live) && !is_deleted(cache) => Live::Going,
         Whose::Ours => Live::Ours,
         Whose::Anothers(other) => Live::Anothers(other.to_owned()),
         Whose::Nobodys | Whose::OursBefore => Live::Changed,
@@ -205,7 +211,7 @@ pub(super) async fn leave(
             Live::Anothers(other) => format!("the operator in namespace {other} works on it"),
             Live::Gone(why) => why.to_owned(),
             // It is this operator's again: what was begun goes on.
-            Live::Ours | Live::Changed => return Ok(()),
+            Live::Ours | Live::Changed | Live::Going => return Ok(()),
         };
         let event = Event::CacheLeft {
             reason: format!("{why}: this one has left it as it was"),

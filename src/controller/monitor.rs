@@ -42,16 +42,28 @@ async fn try_apply(context: &Context) -> Result<bool, Error> {
     let Some(service) = timed("read the operator's Service", timeout, service).await? else {
         return Ok(false);
     };
-    let wanted = manifests::service_monitor(namespace, &service);
+    let mut wanted = manifests::service_monitor(namespace, &service);
     let (group, version) = group.split_once('/').unwrap_or(("", group));
     let kind = GroupVersionKind::gvk(group, version, "ServiceMonitor");
     let resource = ApiResource::from_gvk_with_plural(&kind, "servicemonitors");
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
     let name = manifests::OPERATOR_SERVICE;
     let live = timed("read the ServiceMonitor", timeout, api.get_opt(name)).await?;
-    if live.is_some_and(|live| !manifests::differs(&wanted, &manifests::document(&live))) {
-        return Ok(false);
+    if let Some(live) = &live {
+        let labels = live.metadata.labels.as_ref();
+        let by = labels.and_then(|labels| labels.get("app.kubernetes.io/managed-by"));
+        let mut owners = live.metadata.owner_references.iter().flatten();
+        let is_of_our_service =
+            owners.any(|owner| Some(&owner.uid) == service.metadata.uid.as_ref());
+        if !is_of_our_service && by.is_none_or(|by| by != FIELD_MANAGER) {
+            warn!(name, "a ServiceMonitor of this name is somebody else's: it is left as it is");
+            return Ok(false);
+        }
+        if !manifests::differs(&wanted, &manifests::document(live)) {
+            return Ok(false);
+        }
     }
+    manifests::guard(&mut wanted, live.as_ref().map(|live| &live.metadata));
     let params = PatchParams::apply(FIELD_MANAGER).force();
     let patch = Patch::Apply(&wanted);
     timed("apply the ServiceMonitor", timeout, api.patch(name, &params, &patch)).await?;

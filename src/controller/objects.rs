@@ -9,11 +9,12 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kube::Api;
-use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
+use kube::api::{Patch, PatchParams};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 
 use super::findings::{Findings, Thing};
+use super::standing::{self, Standing};
 use super::{Context, Error, Subject, mark};
 use crate::crd::{FINALIZER, XsldCache};
 use crate::events::Note;
@@ -106,12 +107,14 @@ pub async fn apply_supporting(
     context: &Context,
     subject: &Subject,
     cache: &ValidCache,
+    standing: &mut Standing<'_>,
     findings: &mut Findings<'_>,
 ) {
     let operator_namespace = Some(context.operator_namespace.as_str());
     if let Some(secret) = manifests::credentials_secret(cache, &subject.identity) {
         let (document, secrets) = (secret.expose_document(), plain(cache));
-        let made = apply_where(context, subject, findings, (document, &secrets), |_| true).await;
+        let what = (document, &*secrets);
+        let made = apply_where(context, subject, standing, findings, what, |_| true).await;
         if made == Some(Applied::Created) {
             let note = Note {
                 reason: "PlainCredentials",
@@ -129,7 +132,7 @@ pub async fn apply_supporting(
         }
     }
     for object in manifests::supporting(cache, &subject.identity, operator_namespace) {
-        apply(context, subject, findings, object).await;
+        apply(context, subject, standing, findings, object).await;
     }
 }
 
@@ -158,6 +161,7 @@ pub async fn apply_budgets(
     context: &Context,
     subject: &Subject,
     budgets: &Budgets,
+    standing: &mut Standing<'_>,
     findings: &mut Findings<'_>,
 ) {
     let of = |budgets: &Budgets| {
@@ -167,12 +171,13 @@ pub async fn apply_budgets(
     let (others, own) = of(budgets);
     let (_, vacant) = of(&Budgets { primary: None, ..budgets.clone() });
     let holds_another = |live: Option<&Value>| live.is_some_and(|it| manifests::differs(&own, it));
-    let vacated = apply_where(context, subject, findings, (vacant, &[]), holds_another).await;
-    if vacated.is_none() || apply(context, subject, findings, others).await.is_none() {
+    let vacant: (Value, &[SecretString]) = (vacant, &[]);
+    let vacated = apply_where(context, subject, standing, findings, vacant, holds_another).await;
+    if vacated.is_none() || apply(context, subject, standing, findings, others).await.is_none() {
         return;
     }
     if budgets.primary.is_some() {
-        apply(context, subject, findings, own).await;
+        apply(context, subject, standing, findings, own).await;
     }
 }
 
@@ -186,61 +191,79 @@ enum Applied {
 async fn apply(
     context: &Context,
     subject: &Subject,
+    standing: &mut Standing<'_>,
     findings: &mut Findings<'_>,
     object: Value,
 ) -> Option<Applied> {
-    apply_where(context, subject, findings, (object, &[]), |_| true).await
+    apply_where(context, subject, standing, findings, (object, &[]), |_| true).await
 }
 
-/// Applies an object where what is there allows it, and does nothing else. None when it could not
-/// be read or written, which is a finding. What the API server says of it is told without the
-/// secrets.
+/// Applies an object where what is there allows it, and does nothing else: to the very object that
+/// was seen, or to none. None when it could not be read or written, which is a finding, or is
+/// somebody else's. What the API server says of it is told without the secrets.
 async fn apply_where(
     context: &Context,
     subject: &Subject,
+    standing: &mut Standing<'_>,
     findings: &mut Findings<'_>,
-    (object, secrets): (Value, &[SecretString]),
+    (mut object, secrets): (Value, &[SecretString]),
     may: impl FnOnce(Option<&Value>) -> bool,
 ) -> Option<Applied> {
     let text = |field: &str| object.pointer(field).and_then(Value::as_str).unwrap_or_default();
-    let (api_version, kind) = (text("/apiVersion").to_owned(), text("/kind").to_owned());
-    let name = text("/metadata/name").to_owned();
-    let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
-    let gvk = kube::api::GroupVersionKind::gvk(group, version, &kind);
-    let resource = ApiResource::from_gvk_with_plural(&gvk, &plural(&kind));
-    let api: Api<DynamicObject> =
-        Api::namespaced_with(context.client.clone(), &subject.identity.namespace, &resource);
+    let (kind, name) = (text("/kind").to_owned(), text("/metadata/name").to_owned());
     let (thing, timeout) = (Thing::new(&kind, &name), context.times.request);
-    let live = findings.read(&thing, timed("read an object", timeout, api.get_opt(&name)).await)?;
-    let live = live.as_ref().map(manifests::document);
+    if !standing.may_write(&thing) {
+        return None;
+    }
+    let live = standing.live(&thing).map(manifests::document);
     let is_same = live.as_ref().is_some_and(|live| !manifests::differs(&object, live));
     if is_same || !may(live.as_ref()) {
         findings.is_well(&thing);
         return Some(Applied::Same);
     }
     let wish = wish(&object);
-    if !findings.may_write(&thing, &wish) {
+    if !findings.may_write(&thing, &wish) || !standing.is_still_ours(context, findings).await {
         return None;
     }
+    manifests::guard(&mut object, standing.live(&thing).map(|live| &live.metadata));
+    let api = standing::api(context, subject, &kind);
     let params = PatchParams::apply(FIELD_MANAGER).force();
     let patch = Patch::Apply(&object);
     let written = timed("apply an object", timeout, api.patch(&name, &params, &patch)).await;
-    findings.wrote(&thing, &wish, secrets, written)?;
+    let written = findings.wrote(&thing, &wish, secrets, written)?;
+    standing.wrote(thing, written);
     Some(if live.is_some() { Applied::Changed } else { Applied::Created })
+}
+
+/// Takes this cache off what still names it as the controller, where all is to stay when it goes:
+/// the garbage collector may have missed what was made a moment before. Gives whether nothing does.
+pub async fn let_go(
+    context: &Context,
+    subject: &Subject,
+    standing: &Standing<'_>,
+    findings: &mut Findings<'_>,
+) -> bool {
+    let mut all = true;
+    for (thing, metadata) in standing.owned(subject) {
+        let mut owners = metadata.owner_references.unwrap_or_default();
+        owners.retain(|owner| owner.uid != subject.identity.uid);
+        let patch = serde_json::json!({"metadata": {
+            "uid": metadata.uid,
+            "resourceVersion": metadata.resource_version,
+            "ownerReferences": owners,
+        }});
+        let api = standing::api(context, subject, &thing.kind);
+        let (params, patch) = (PatchParams::default(), Patch::Merge(&patch));
+        let write = api.patch_metadata(&thing.name, &params, &patch);
+        let write = timed("take an owner off", context.times.request, write);
+        all &= findings.write(&thing, "no owner", write).await.is_some();
+    }
+    all
 }
 
 /// What is to be written, as a digest: another wish is not the one that was refused.
 pub(super) fn wish(object: &Value) -> String {
     blake3::hash(object.to_string().as_bytes()).to_hex().to_string()
-}
-
-/// The plural of the kinds that are applied here, in lower case as in paths.
-fn plural(kind: &str) -> String {
-    let lower = kind.to_lowercase();
-    match lower.strip_suffix('y') {
-        Some(stem) => format!("{stem}ies"),
-        None => format!("{lower}s"),
-    }
 }
 
 /// Applies the StatefulSet as it is committed, when a field of ours differs. Never while a step

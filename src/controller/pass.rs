@@ -14,15 +14,16 @@ use xsld_journal::state::CacheState;
 use super::findings::{Findings, Thing};
 use super::mark::{self, Put, Whose};
 use super::resolve::resolve;
-use super::{Context, Error, Subject, credentials, grids, objects, step, templates};
+use super::standing::Standing;
+use super::{Context, Error, Subject, credentials, grids, labels, objects, step, templates};
 use crate::crd::{FINALIZER, XsldCache, XsldCacheStatus};
 use crate::decide::watch::Watch;
 use crate::decide::{
-    Decision, Inputs, Wanted, decide, deletion, replication, roll, steps, undecided, views,
+    Cascade, Decision, Inputs, Wanted, decide, deletion, replication, roll, steps, undecided, views,
 };
 use crate::execute::Target;
 use crate::manifests::{Budgets, CommittedTemplate, Evictions};
-use crate::observation::Observation;
+use crate::observation::{Blocks, Observation};
 use crate::observe::{self, Access, Objects, facts};
 use crate::status::{self, Problem, publish};
 use crate::times::Times;
@@ -48,6 +49,7 @@ pub(super) struct Pass<'a> {
     pub(super) state: Arc<CacheState>,
     pub(super) seen: Observation,
     pub(super) watch: Watch,
+    pub(super) standing: Standing<'a>,
 }
 
 /// Looks at one cache, does at most one thing, and says when to look again. What is refused or
@@ -127,13 +129,16 @@ async fn examine(
         Some(valid) => resolve(context, subject, valid, generation, findings).await,
         None => None,
     };
-    let makes = ours && !deleting;
+    let beside = caches.state();
+    let judged = (object, valid.as_ref());
+    let mut standing = Standing::of(context, subject, judged, &beside, findings).await;
+    let makes = ours && !deleting && !standing.stops();
     if let (Some(valid), true) = (&valid, makes) {
-        objects::apply_supporting(context, subject, valid, findings).await;
+        objects::apply_supporting(context, subject, valid, &mut standing, findings).await;
     }
     let grids = grids::wanted(context, subject, caches, findings).await;
     let makes = makes && valid.is_some();
-    let looked = Pass::look(context, object, subject, valid, access, grids).await;
+    let looked = Pass::look(context, object, subject, valid, access, grids, standing).await;
     let Some(mut pass) = findings.ended(looked)? else {
         let problems = findings.problems().to_vec();
         // What is not told yet changes nothing of what was told.
@@ -143,9 +148,13 @@ async fn examine(
         return Ok(Action::requeue(findings.next(context.times.poll_active)));
     };
     if makes {
-        objects::apply_budgets(context, subject, &pass.budgets(), findings).await;
+        let budgets = pass.budgets();
+        objects::apply_budgets(context, subject, &budgets, &mut pass.standing, findings).await;
+        labels::restore(context, subject, &pass.objects.unlabelled, findings).await;
     }
-    let acted = if ours { pass.act().await.map(Some) } else { Ok(None) };
+    let stays = pass.standing.cascade == Cascade::Orphaned;
+    let may = ours && (!stays || objects::let_go(context, subject, &pass.standing, findings).await);
+    let acted = if may { pass.act().await.map(Some) } else { Ok(None) };
     let acted = findings.ended(acted)?.flatten();
     context.keep_watch(&subject.identity.uid, Some(pass.watch.clone()));
     if pass.state.closed && objects::release(context, object, findings).await {
@@ -172,12 +181,15 @@ impl<'a> Pass<'a> {
         valid: Option<ValidCache>,
         access: Option<Access>,
         grids: grids::Grids,
+        standing: Standing<'a>,
     ) -> Result<Self, Error> {
         let (mut wanted, template_json) = wanted::wanted(object, subject, valid.as_ref(), &grids);
+        wanted.cascade = standing.cascade;
         let state = context.store.state(subject.stream).unwrap_or_default();
         wanted.may_roll = wanted::may_roll(context, object, subject, valid.as_ref(), &state);
-        let (objects, seen) =
+        let (objects, mut seen) =
             look(context, object, subject, &state, access.as_ref(), &grids).await?;
+        standing.told_in(&mut seen);
         let watch = context.watch(&subject.identity.uid);
         let mut pass = Self {
             context,
@@ -192,6 +204,7 @@ impl<'a> Pass<'a> {
             state,
             seen,
             watch,
+            standing,
         };
         pass.watched();
         Ok(pass)
@@ -203,6 +216,7 @@ impl<'a> Pass<'a> {
         let (objects, seen) =
             look(context, self.object, self.subject, &self.state, access, &self.grids).await?;
         (self.objects, self.seen) = (objects, seen);
+        self.standing.told_in(&mut self.seen);
         self.watched();
         Ok(())
     }
@@ -399,6 +413,7 @@ impl<'a> Pass<'a> {
         let context = self.context;
         let may = !deleting
             && !changing
+            && !self.seen.taken.iter().any(|taken| taken.blocks == Blocks::Cache)
             && context.clock.now() >= context.acts_from
             && context.leadership.covers(context.times.request);
         let (subject, object, target) = (self.subject, self.object, self.target());
@@ -486,14 +501,20 @@ async fn look(
     access: Option<&Access>,
     grids: &grids::Grids,
 ) -> Result<(Objects, Observation), Error> {
-    let made = object.metadata.creation_timestamp.as_ref();
+    let deleting = object.metadata.deletion_timestamp.is_some();
+    let sought = observe::Sought {
+        identity: &subject.identity,
+        made: object.metadata.creation_timestamp.as_ref(),
+        size: if deleting { 0 } else { u32::try_from(object.spec.size).unwrap_or(0) },
+        state,
+    };
     let timeout = context.times.request;
     let at = context.clock.now();
     let (client, nodes) = (&context.client, &context.nodes);
-    let objects = observe::objects(client, &subject.identity, made, nodes, timeout).await?;
+    let objects = observe::objects(client, sought, nodes, timeout).await?;
     let asked = grids.asked(state);
     let mut seen = observe::group(&objects, state, access, &asked, at).await;
-    if object.metadata.deletion_timestamp.is_none() {
+    if !deleting {
         let storage = (state.committed.replicas.unwrap_or(0), object.spec.storage.size.as_str());
         let (client, identity) = (&context.client, &subject.identity);
         observe::growth::ask(client, identity, &mut seen, storage, timeout).await;

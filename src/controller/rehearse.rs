@@ -11,8 +11,10 @@ use kube::Api;
 use super::findings::Findings;
 use super::pass::{self, Pass};
 use super::resolve::resolve;
+use super::standing::Standing;
 use super::{Context, Subject, grids, objects};
 use crate::crd::XsldCache;
+use crate::decide::{self, Waiting};
 use crate::plan::{self, End, Plan, Wait};
 use crate::status::Problem;
 use crate::validate::{self, Invalid};
@@ -81,7 +83,13 @@ pub async fn rehearse(
     let caches = caches(context, &subject, &object).await?;
     let grids = grids::read(context, &subject, &caches).await?;
     let unheard = access.is_none() && !deleting;
-    let pass = Pass::look(context, &object, &subject, valid, access, grids).await?;
+    let judged = (&object, valid.as_ref());
+    let standing = Standing::of(context, &subject, judged, &caches, &mut now).await;
+    let pass = Pass::look(context, &object, &subject, valid, access, grids, standing).await?;
+    for taken in pass.seen.taken.iter().filter(|_| !deleting) {
+        let Waiting { reason, message } = decide::taken::told(taken);
+        now.add(Problem { reason, message });
+    }
     let mut plan = plan(pass).await?;
     let problems: Vec<Wait> = now.problems().iter().chain(then.problems()).map(wait).collect();
     if let (true, Some(first)) = (unheard && plan.end != End::Settled, problems.first()) {

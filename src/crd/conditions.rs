@@ -235,6 +235,8 @@ reasons! {
     ApiUnavailable,
     /// Who is of the group cannot be told, and a person has to look.
     AdoptionUndecided,
+    /// An object that bears a name of this cache is somebody else's.
+    NameTaken,
 }
 
 #[cfg(test)]

@@ -2,11 +2,14 @@
 //!
 //! No member is disjoined, because the group goes as a whole, and no member needs to answer. A bad
 //! spec does not come this far: what is to be cleaned up is known from the journal and the world.
+//!
+//! Only what is this cache's goes. What was orphaned on purpose (`--cascade=orphan`) stays as it is,
+//! volumes included whatever their policy says, for a cache of that name that is made again.
 
-use xsld_journal::event::{Cause, End, Event, Goal, OperationKind, Receipt, Step};
+use xsld_journal::event::{Cause, End, Event, Goal, OperationKind, Ordinal, Receipt, Step};
 use xsld_journal::state::{CacheState, Operation};
 
-use super::{Decision, Inputs, evidence};
+use super::{Cascade, Decision, Inputs, evidence};
 use crate::crd::conditions::ConditionReason as Reason;
 
 /// How much longer than the longest task what was refused is left alone before it is asked again.
@@ -15,6 +18,9 @@ const REFUSED_PAUSE: u32 = 10;
 /// Decides the next step of the deletion.
 pub(super) fn decide(inputs: Inputs<'_>) -> Decision {
     let Inputs { wanted, seen, state, .. } = inputs;
+    if leaves_all(inputs) {
+        return leave(inputs);
+    }
     let goal = Goal::Gone { delete_volumes: wanted.delete_volumes };
     let Some(operation) = &state.operation else {
         return Decision::Begin {
@@ -39,15 +45,19 @@ pub(super) fn decide(inputs: Inputs<'_>) -> Decision {
             run(inputs, operation, step, evidence(set))
         };
     }
-    if !seen.pods.is_empty() {
-        let names: Vec<_> = seen.pods.values().map(|pod| pod.name.as_str()).collect();
+    let (outliving, ending): (Vec<_>, Vec<_>) =
+        seen.pods.iter().partition(|(_, pod)| pod.is_orphaned && !pod.deleting);
+    if !ending.is_empty() {
+        let names: Vec<_> = ending.iter().map(|(_, pod)| pod.name.as_str()).collect();
         return Decision::wait(
             Reason::Deleting,
             format!("waiting for {} to end", names.join(", ")),
         );
     }
+    let in_use = |place: &Ordinal| outliving.iter().any(|(outliving, _)| *outliving == place);
+    let mut going = seen.claims.iter().filter(|(place, claim)| !claim.deleting && !in_use(place));
     if wanted.delete_volumes
-        && let Some((ordinal, claim)) = seen.claims.iter().find(|(_, claim)| !claim.deleting)
+        && let Some((ordinal, claim)) = going.next()
     {
         let step = Step::DeleteVolume {
             ordinal: *ordinal,
@@ -57,9 +67,15 @@ pub(super) fn decide(inputs: Inputs<'_>) -> Decision {
         };
         return run(inputs, operation, step, evidence(claim));
     }
+    let mut reason = "the XsldCache was deleted".to_owned();
+    if !outliving.is_empty() {
+        let names: Vec<_> = outliving.iter().map(|(_, pod)| pod.name.as_str()).collect();
+        let names = names.join(", ");
+        reason = format!("{reason}; what has no controller stays, with its volume: {names}");
+    }
     Decision::Record(vec![
         Event::OperationEnded { end: End::Succeeded },
-        Event::CacheClosed { reason: "the XsldCache was deleted".to_owned() },
+        Event::CacheClosed { reason },
     ])
 }
 
@@ -69,6 +85,36 @@ pub(crate) fn marker(state: &CacheState) -> Option<(u64, usize)> {
     let operation = state.operation.as_ref().filter(|open| open.kind == OperationKind::Delete)?;
     let attempts: usize = operation.attempts.values().map(Vec::len).sum();
     Some((operation.begun_seq, attempts.saturating_sub(usize::from(operation.step.is_some()))))
+}
+
+/// Whether all that was made for the cache stays when it goes. That the StatefulSet has no
+/// controller any more tells so even when the request itself was never seen: the garbage collector
+/// may have done its part while nobody looked.
+pub(super) fn leaves_all(inputs: Inputs<'_>) -> bool {
+    let orphaned = inputs.seen.stateful_set.as_ref().is_some_and(|set| set.is_orphaned);
+    inputs.wanted.deleting && (inputs.wanted.cascade != Cascade::Delete || orphaned)
+}
+
+/// Ends the stream and leaves everything where it is.
+fn leave(inputs: Inputs<'_>) -> Decision {
+    if inputs.wanted.cascade == Cascade::Orphaning {
+        let message = "deleted with --cascade=orphan: all that was made for the cache stays; waiting \
+                       for the garbage collector to take the owner off";
+        return Decision::wait(Reason::Deleting, message);
+    }
+    if inputs.state.operation.is_some() {
+        let by = "deletion of the XsldCache with --cascade=orphan, which leaves all as it is";
+        return Decision::Record(vec![Event::OperationEnded {
+            end: End::Superseded { by: by.to_owned() },
+        }]);
+    }
+    let set = inputs.seen.stateful_set.as_ref().map_or("no StatefulSet", |_| "its StatefulSet");
+    let claims = inputs.seen.claims.len();
+    let reason = format!(
+        "the XsldCache was deleted with --cascade=orphan: {set} and {claims} volumes stay, for a \
+         cache of that name that is made again"
+    );
+    Decision::Record(vec![Event::CacheClosed { reason }])
 }
 
 /// Runs a step of the deletion. One that the API server refuses is told, and asked again after a

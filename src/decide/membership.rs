@@ -13,7 +13,7 @@ use super::disjoin::{Presence, presence};
 use super::views::{self, Listing, OwnView};
 use super::{
     ATTEMPTS_MAX, Decision, Inputs, Waiting, adoption, capacity, converge, evidence, replication,
-    stray,
+    stray, taken,
 };
 use crate::crd::conditions::ConditionReason as Reason;
 use crate::xsld::view::Answer;
@@ -106,9 +106,9 @@ fn run(operation: &Operation, inputs: Inputs<'_>, step: Step, evidence: String) 
 
 fn begin(inputs: Inputs<'_>, goal: Goal, next: Decision) -> Decision {
     let Inputs { wanted, state, .. } = inputs;
-    // A scale-down that cannot take its first step holds up nothing else.
+    // What cannot take its first step is no operation yet.
     if let Decision::Wait(waiting) = &next
-        && waiting.reason == Reason::CapacityShort
+        && matches!(waiting.reason, Reason::CapacityShort | Reason::NameTaken)
     {
         return next;
     }
@@ -317,6 +317,9 @@ fn raise_replicas(inputs: Inputs<'_>) -> Option<Decision> {
     if committed >= wanted.size {
         return None;
     }
+    if let Some(waiting) = taken::keeps_away(inputs, &(committed..wanted.size)) {
+        return Some(waiting);
+    }
     // A claim that is still going would be mounted by the new pod and vanish under it.
     if let Some((_, claim)) = seen.claims.range(committed..).find(|(_, claim)| claim.deleting) {
         let message = format!("claim {} is still going", claim.name);
@@ -348,6 +351,9 @@ pub(super) fn not_ready(inputs: Inputs<'_>, ordinal: Ordinal) -> Option<Decision
     let Inputs { seen, state, .. } = inputs;
     let name = views::name_of(state, ordinal);
     let wait = |reason, message: String| Some(Decision::wait(reason, message));
+    if let Some(waiting) = taken::keeps_away(inputs, &(ordinal..ordinal.saturating_add(1))) {
+        return Some(waiting);
+    }
     let Some(pod) = seen.pods.get(&ordinal) else {
         return wait(Reason::WaitingForPods, format!("{name} has no pod yet"));
     };

@@ -8,8 +8,8 @@ use xsld_journal::state::{OpenStep, Progress};
 use super::views::{self, OurTask};
 use super::watch::PROBES_MAX;
 use super::{
-    Decision, Inputs, Waiting, disjoin, evidence, grids, join, replication, roll, storage,
-    templates,
+    Decision, Inputs, Waiting, deletion, disjoin, evidence, grids, join, replication, roll,
+    storage, templates,
 };
 use crate::crd::conditions::ConditionReason as Reason;
 
@@ -109,7 +109,7 @@ fn is_a_task(step: &Step) -> bool {
 /// When the whole cache goes, what the group may still do to itself no longer matters, nor what was
 /// to become of an object that goes with it: a doubt ends after one settle time, a task without
 /// progress after the stall time, and nothing is sent again. Only the steps of the deletion itself
-/// are settled as ever.
+/// are settled as ever, and not even those where all is to stay.
 fn given_up_with_the_cache(inputs: Inputs<'_>, open: &OpenStep, standing: Standing) -> Standing {
     let is_a_task = match &open.step {
         Step::JoinMember { .. }
@@ -131,7 +131,8 @@ fn given_up_with_the_cache(inputs: Inputs<'_>, open: &OpenStep, standing: Standi
         | Step::RollMember { .. }
         | Step::DeleteStatefulSet { .. } => false,
     };
-    if !inputs.wanted.deleting || is_of_the_deletion(&open.step) {
+    let is_needed = is_of_the_deletion(&open.step) && !deletion::leaves_all(inputs);
+    if !inputs.wanted.deleting || is_needed {
         return standing;
     }
     let times = inputs.times;

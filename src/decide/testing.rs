@@ -13,7 +13,7 @@ use xsld_journal::state::{CacheState, Stamp};
 
 use super::roll::Rollout;
 use super::watch::Watch;
-use super::{Decision, Inputs, Wanted, decide};
+use super::{Cascade, Decision, Inputs, Wanted, decide};
 use crate::clock::Moment;
 use crate::observation::{ClaimFacts, Observation, PodFacts, Report, SetFacts};
 use crate::times::Times;
@@ -52,6 +52,7 @@ impl World {
             reset_half_joined: true,
             paused: false,
             deleting: false,
+            cascade: Cascade::Delete,
             template: ("d1".into(), Text::Inline("{}".into())),
             may_roll: false,
             rollout: Rollout { partition: 0, deadline: Duration::from_secs(1800), rollback: false },
@@ -70,6 +71,7 @@ impl World {
             reports: BTreeMap::new(),
             grids: None,
             templates: None,
+            taken: Vec::new(),
         };
         Self {
             wanted,
@@ -232,6 +234,7 @@ impl World {
             deleting: false,
             template: Some(("d1".into(), Text::Inline("{}".into()))),
             claim_size: Some("1Gi".into()),
+            is_orphaned: false,
         });
     }
 
@@ -259,6 +262,7 @@ impl World {
                 revision: Some("r-d1".into()),
                 template: Some("d1".into()),
                 waiting: None,
+                is_orphaned: false,
             },
         );
         self.seen.claims.entry(ordinal).or_insert_with(|| ClaimFacts {

@@ -24,6 +24,9 @@ const ENTRYPOINT_MODE: i32 = 0o744;
 /// Name of the claim template and of its volume.
 pub(super) const VOLUME: &str = "vol";
 
+/// Name of the member's own container. Others, which something injects, may come before it.
+pub const MEMBER_CONTAINER: &str = "xsld";
+
 /// The pod template that the spec asks for. It takes effect only once a journalled
 /// step has committed it.
 #[must_use]
@@ -63,7 +66,7 @@ pub fn pod_template(cache: &ValidCache, identity: &Identity) -> PodTemplateSpec 
 
 fn container(cache: &ValidCache, identity: &Identity) -> Container {
     Container {
-        name: "xsld".to_owned(),
+        name: MEMBER_CONTAINER.to_owned(),
         image: Some(cache.image.clone()),
         command: Some(vec![format!("{ENTRYPOINT_DIRECTORY}/{ENTRYPOINT_KEY}")]),
         env: Some(environment(cache, identity)),

@@ -105,14 +105,14 @@ pub fn pod_disruption_budgets(
         spec: Some(spec),
         status: None,
     };
-    let primary_name = primary_budget_name(identity);
+    let primary_name = primary_budget_name(&identity.name);
     (budget(identity.name.clone(), of_members), budget(primary_name, of_primary))
 }
 
 /// The name of the primary's own budget. No cache has a dot in its name, nor then any other object
 /// that is named after one.
-fn primary_budget_name(identity: &Identity) -> String {
-    format!("{}.primary", identity.name)
+pub(super) fn primary_budget_name(cache: &str) -> String {
+    format!("{cache}.primary")
 }
 
 /// Closes the members' other ports to everyone but themselves.

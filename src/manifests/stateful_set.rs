@@ -1,6 +1,6 @@
 //! The StatefulSet, from what a journalled step committed.
 
-use super::pod::VOLUME;
+use super::pod::{MEMBER_CONTAINER, VOLUME};
 use super::{ANNOTATION_TEMPLATE_DIGEST, Identity, document};
 use crate::validate::ValidCache;
 use k8s_openapi::api::apps::v1::{
@@ -80,10 +80,12 @@ impl CommittedTemplate {
         annotations.get(super::ANNOTATION_SPEC_DIGEST)?.as_str()
     }
 
-    /// The image of its first container, for the status.
+    /// The image of the member's container, for the status.
     #[must_use]
     pub fn image(&self) -> Option<&str> {
-        self.template.pointer("/spec/containers/0/image").and_then(Value::as_str)
+        let containers = self.template.pointer("/spec/containers")?.as_array()?;
+        let member = containers.iter().find(|it| it["name"] == MEMBER_CONTAINER)?;
+        member["image"].as_str()
     }
 }
 

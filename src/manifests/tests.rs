@@ -288,3 +288,23 @@ fn an_identity_is_that_of_a_stored_object() {
         "app=example,app.kubernetes.io/instance=example,app.kubernetes.io/name=xsld"
     );
 }
+
+#[test]
+fn every_object_that_is_made_for_a_cache_has_a_name_that_is_kept_for_it() {
+    let (cache, identity) = (valid(|_| {}), identity());
+    let mut made = supporting(&cache, &identity, None);
+    let budgets = Budgets { evictions: Evictions::One, primary: Some(0), members: 2 };
+    let (others, own) = pod_disruption_budgets(&identity, &budgets);
+    made.extend([document(&others), document(&own)]);
+    made.push(credentials_secret(&cache, &identity).unwrap().expose_document());
+    let password = secrecy::SecretString::from("Password123!");
+    made.push(held_credentials(&identity, &password).expose_document());
+    let names = own_names(&identity.name);
+    for object in &made {
+        let (kind, name) = (&object["kind"], &object["metadata"]["name"]);
+        let kept = names.iter().any(|(of, named)| kind == of && name == named.as_str());
+        assert!(kept, "nobody looks whose {kind} {name} is before it is written");
+    }
+    // And the StatefulSet.
+    assert_eq!(made.len() + 1, names.len());
+}

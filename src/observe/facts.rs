@@ -2,11 +2,11 @@
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ContainerStatus, PersistentVolumeClaim, Pod};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use xsld_journal::event::Incarnation;
 use xsld_journal::record::text_for_event;
 
-use crate::manifests::{self, ANNOTATION_TEMPLATE_DIGEST};
+use crate::manifests::{self, ANNOTATION_TEMPLATE_DIGEST, MEMBER_CONTAINER};
 use crate::observation::{ClaimFacts, PodFacts, SetFacts};
 
 /// The StatefulSet's facts.
@@ -34,6 +34,7 @@ pub fn set(set: &StatefulSet) -> SetFacts {
             (digest, text_for_event(json).0)
         }),
         claim_size: claim_size(set),
+        is_orphaned: is_orphaned(metadata),
     }
 }
 
@@ -49,15 +50,15 @@ fn claim_size(set: &StatefulSet) -> Option<String> {
     requests.get("storage").map(|amount| amount.0.clone())
 }
 
-/// A pod's facts. Its first container is the member: a side car that somebody injects comes after.
+/// A pod's facts. The member is the container of that name: a proxy that somebody injects may come
+/// before it.
 /// `is_leaving` tells of a node whether it is about to be emptied, as far as that is known.
 pub fn pod(pod: &Pod, is_leaving: impl FnOnce(&str) -> Option<bool>) -> PodFacts {
     let metadata = &pod.metadata;
     let status = pod.status.as_ref();
-    let container = pod.spec.as_ref().and_then(|spec| spec.containers.first());
     let member = status
         .and_then(|status| status.container_statuses.as_ref())
-        .and_then(|all| all.iter().find(|status| Some(&status.name) == container.map(|c| &c.name)));
+        .and_then(|all| all.iter().find(|status| status.name == MEMBER_CONTAINER));
     let has_ended =
         matches!(status.and_then(|status| status.phase.as_deref()), Some("Succeeded" | "Failed"));
     let running = member.and_then(|member| member.state.as_ref()?.running.as_ref()).is_some();
@@ -102,7 +103,12 @@ pub fn pod(pod: &Pod, is_leaving: impl FnOnce(&str) -> Option<bool>) -> PodFacts
             let scheduled = condition("PodScheduled").filter(|found| found.status == "False")?;
             scheduled.reason.clone()
         }),
+        is_orphaned: is_orphaned(metadata),
     }
+}
+
+fn is_orphaned(metadata: &ObjectMeta) -> bool {
+    !metadata.owner_references.iter().flatten().any(|owner| owner.controller == Some(true))
 }
 
 fn waiting(status: &ContainerStatus) -> Option<String> {
@@ -156,6 +162,29 @@ mod tests {
         assert!(!facts.running);
         assert_eq!(facts.address, None);
         assert_eq!(facts.incarnation.restarts, 2);
+    }
+
+    #[test]
+    fn the_member_is_found_by_the_name_of_its_container() {
+        let status = |name: &str, id: &str, state: &str| {
+            serde_json::json!({
+                "name": name, "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+                "containerID": id, "state": {state: {}},
+            })
+        };
+        let object = |statuses: &[serde_json::Value]| -> Pod {
+            let document = serde_json::json!({
+                "metadata": {"name": "c-0", "uid": "u"},
+                "spec": {"containers": [{"name": "proxy"}, {"name": "xsld"}]},
+                "status": {"phase": "Running", "podIP": "10.0.0.1", "containerStatuses": statuses},
+            });
+            serde_json::from_value(document).unwrap()
+        };
+        let both = [status("proxy", "sim://p", "running"), status("xsld", "sim://x", "waiting")];
+        let facts = pod(&object(&both), |_| None);
+        assert_eq!((&*facts.incarnation.container_id, facts.running), ("sim://x", false));
+        let proxy = pod(&object(&both[..1]), |_| None);
+        assert_eq!((&*proxy.incarnation.container_id, proxy.running), ("", false));
     }
 
     #[test]

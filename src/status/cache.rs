@@ -343,6 +343,9 @@ fn needs_attention(facts: &Facts<'_>) -> Verdict {
     if let Some(update) = inputs.update.filter(|update| update.reason == Reason::RolloutHalted) {
         return Verdict::yes(update.reason, update.message.clone());
     }
+    if let Some((reason, message)) = degraded::taken(facts).filter(|_| !facts.deleting) {
+        return Verdict::yes(reason, message);
+    }
     // While the cache goes, its spec no longer matters.
     if !inputs.invalid.is_empty() && !facts.deleting {
         return Verdict::yes(Reason::SpecInvalid, validate::summary(inputs.invalid));
@@ -372,6 +375,7 @@ fn is_for_a_person(reason: Reason) -> bool {
             | Reason::ProfileInvalid
             | Reason::WriteRefused
             | Reason::ReadRefused
+            | Reason::NameTaken
     )
 }
 

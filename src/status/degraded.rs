@@ -8,7 +8,7 @@ use super::conditions::Verdict;
 use super::facts::{Facts, Group, Member};
 use super::fit::names;
 use crate::crd::{ConditionReason as Reason, MemberOnline};
-use crate::decide::{Waiting, views};
+use crate::decide::{self, Waiting, views};
 use crate::xsld::view::Answer;
 
 /// A reason with its sentence.
@@ -37,6 +37,7 @@ pub(super) fn verdict(facts: &Facts<'_>) -> Verdict {
 /// The first thing that works with less than the spec asks for; the gravest first.
 pub(super) fn impairment(facts: &Facts<'_>) -> Option<Why> {
     entrypoint(facts)
+        .or_else(|| taken(facts))
         .or_else(|| waited_for(facts))
         .or_else(|| lost(facts))
         .or_else(|| untrusted(facts))
@@ -110,6 +111,21 @@ fn entrypoint(facts: &Facts<'_>) -> Option<Why> {
     let missing = |problem: &&super::Problem| problem.reason == Reason::EntrypointMissing;
     let problem = facts.inputs.problems.iter().find(missing)?;
     Some((problem.reason, problem.message.clone()))
+}
+
+/// Names of the cache that somebody else's objects bear, the gravest first.
+pub(super) fn taken(facts: &Facts<'_>) -> Option<Why> {
+    let taken = facts.inputs.seen?.taken.iter().filter(|taken| !taken.is_going);
+    let mut taken: Vec<_> = taken.collect();
+    taken.sort_by_key(|taken| taken.blocks);
+    let (first, others) = taken.split_first()?;
+    let told = decide::taken::told(first);
+    let others: Vec<_> = others.iter().map(|it| format!("{} {}", it.kind, it.name)).collect();
+    let message = match others.is_empty() {
+        true => told.message,
+        false => format!("{}; likewise {}", told.message, others.join(", ")),
+    };
+    Some((told.reason, message))
 }
 
 fn waited_for(facts: &Facts<'_>) -> Option<Why> {

@@ -8,7 +8,7 @@ use xsld_journal::state::CacheState;
 
 use super::super::{Context, Subject, grids};
 use crate::crd::{OnFailure, ReplicationMode, ResetHalfJoined, VolumePolicy, XsldCache};
-use crate::decide::{Wanted, roll};
+use crate::decide::{Cascade, Wanted, roll};
 use crate::manifests::{self, CommittedTemplate};
 use crate::validate::ValidCache;
 
@@ -38,6 +38,7 @@ pub(super) fn wanted(
             .is_some_and(|valid| valid.reset_half_joined == ResetHalfJoined::Auto),
         paused: valid.is_some_and(|valid| valid.paused),
         deleting: object.metadata.deletion_timestamp.is_some(),
+        cascade: Cascade::Delete,
         template: (digest, text),
         may_roll: false,
         rollout: rollout(valid),

@@ -168,3 +168,90 @@ fn what_is_going_for_good_when_the_cache_goes_is_no_void_attempt() {
     let mut world = in_doubt(OperationKind::Repair, Step::ResetMember { member });
     assert_eq!(names(&world.settled()), ["step_void"], "nothing of it is seen");
 }
+
+fn deleted(size: u32) -> World {
+    let mut world = World::group(size);
+    world.wanted.deleting = true;
+    world.wanted.delete_volumes = true;
+    world
+}
+
+/// Follows the decisions until nothing is left, and gives the steps that were run.
+fn to_the_end(world: &mut World) -> Vec<String> {
+    let mut steps = Vec::new();
+    for _ in 0..16 {
+        let decision = world.settled();
+        if let Decision::Run { step, .. } = &decision {
+            steps.push(step.describe());
+        }
+        world.follow(decision);
+    }
+    steps
+}
+
+#[test]
+fn what_is_orphaned_on_purpose_stays_whatever_the_policy_says() {
+    let mut world = deleted(2);
+    world.wanted.cascade = Cascade::Orphaning;
+    let decision = world.settled();
+    assert!(matches!(decision, Decision::Wait(_)), "{decision:?}");
+    world.wanted.cascade = Cascade::Orphaned;
+    world.seen.stateful_set.as_mut().unwrap().is_orphaned = true;
+    assert_eq!(to_the_end(&mut world), [""; 0]);
+    assert!(world.state.closed);
+}
+
+#[test]
+fn a_stateful_set_without_an_owner_tells_what_nobody_saw() {
+    let mut world = deleted(2);
+    world.seen.stateful_set.as_mut().unwrap().is_orphaned = true;
+    assert_eq!(to_the_end(&mut world), [""; 0]);
+    assert!(world.state.closed);
+}
+
+#[test]
+fn nothing_is_sent_again_to_what_stays() {
+    let mut world = World::group(2);
+    world.wanted.size = 3;
+    let begun = world.settled();
+    world.follow(begun);
+    let scale = world.settled();
+    assert!(matches!(&scale, Decision::Run { step: Step::ScaleStatefulSet { .. }, .. }));
+    world.follow(scale);
+    world.wanted.deleting = true;
+    world.wanted.cascade = Cascade::Orphaned;
+    assert_eq!(to_the_end(&mut world), [""; 0]);
+    assert!(world.state.closed);
+}
+
+#[test]
+fn a_pod_that_outlives_its_stateful_set_is_not_waited_for_and_keeps_its_volume() {
+    let mut world = deleted(2);
+    world.seen.stateful_set = None;
+    world.seen.pods.remove(&0);
+    world.seen.reports.clear();
+    world.seen.pods.get_mut(&1).unwrap().is_orphaned = true;
+    world.follow(world.decide());
+    let decision = world.settled();
+    let Decision::Run { step: Step::DeleteVolume { ordinal: 0, .. }, .. } = &decision else {
+        panic!("{decision:?}")
+    };
+    world.follow(decision);
+    world.seen.claims.remove(&0);
+    to_the_end(&mut world);
+    assert!(world.state.closed);
+}
+
+#[test]
+fn a_request_for_what_the_deletion_does_not_need_is_given_up() {
+    // The name is somebody else's by now: the request would be refused for ever.
+    let mut world = World::new(2);
+    world.follow(world.decide());
+    for _ in 0..3 {
+        let decision = world.settled();
+        world.follow(decision);
+    }
+    world.wanted.deleting = true;
+    to_the_end(&mut world);
+    assert!(world.state.closed, "{:?}", world.state.operation);
+}

@@ -45,6 +45,7 @@ impl Ideal<'_> {
             deleting: false,
             template: None,
             claim_size: Some(self.real.wanted.storage.clone()),
+            is_orphaned: false,
         });
     }
 
@@ -170,6 +171,7 @@ impl Ideal<'_> {
             revision: set.update_revision,
             template: set.template_digest,
             waiting: None,
+            is_orphaned: false,
         };
         self.seen.pods.insert(ordinal, pod);
         if self.seen.claims.contains_key(&ordinal) {

@@ -1,0 +1,150 @@
+//! Names of the cache that somebody else's objects bear: nothing of them is touched, and what cannot
+//! be done without the name waits and says so.
+
+use std::ops::Range;
+
+use xsld_journal::event::Ordinal;
+
+use super::{Decision, Inputs, Waiting};
+use crate::crd::conditions::ConditionReason as Reason;
+use crate::observation::{Blocks, Remedy, Taken};
+
+/// Why nothing at all is done for the cache, where a name that it needs is another's.
+pub(super) fn stops(inputs: Inputs<'_>) -> Option<Decision> {
+    first(inputs, |blocks| blocks == Blocks::Cache)
+}
+
+/// Why members of these places cannot be made.
+pub(super) fn keeps_away(inputs: Inputs<'_>, places: &Range<Ordinal>) -> Option<Decision> {
+    first(inputs, |blocks| matches!(blocks, Blocks::Member(place) if places.contains(&place)))
+}
+
+fn first(inputs: Inputs<'_>, stops: impl Fn(Blocks) -> bool) -> Option<Decision> {
+    let taken = inputs.seen.taken.iter().find(|taken| stops(taken.blocks))?;
+    Some(Decision::Wait(told(taken)))
+}
+
+/// What is told of a taken name.
+pub(crate) fn told(taken: &Taken) -> Waiting {
+    let Taken { kind, name, why, blocks, is_going, remedy } = taken;
+    if *is_going {
+        let message = format!("{kind} {name} is still going, because {why}: waiting for its end");
+        return Waiting::new(Reason::Deferred, message);
+    }
+    let without = match blocks {
+        Blocks::Cache => "nothing is done for this cache",
+        Blocks::Member(_) => "its member is not made",
+        Blocks::Nothing => "it is left as it is and this cache does without",
+    };
+    let advice = match remedy {
+        Remedy::Rename => "give this cache another name",
+        Remedy::Remove => "delete it if nobody needs it, or give this cache another name",
+        Remedy::Label => {
+            "if it is this cache's, give it the labels of this cache's objects; else delete it, or \
+             give this cache another name"
+        }
+    };
+    let message = format!(
+        "the name is taken: {kind} {name} is not this cache's, because {why}; {without}: {advice}"
+    );
+    Waiting::new(Reason::NameTaken, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use xsld_journal::event::Step;
+
+    use super::*;
+    use crate::decide::testing::World;
+
+    fn taken(kind: &str, name: &str, blocks: Blocks) -> Taken {
+        let why = "Deployment app controls it".to_owned();
+        let (kind, name) = (kind.into(), name.into());
+        Taken { kind, name, why, blocks, is_going: false, remedy: Remedy::Remove }
+    }
+
+    fn waits_for_the_name(decision: &Decision) -> bool {
+        matches!(decision, Decision::Wait(waiting) if waiting.reason == Reason::NameTaken)
+    }
+
+    #[test]
+    fn nothing_is_recorded_or_done_for_a_cache_whose_name_is_taken() {
+        for mut world in [World::new(2), World::group(2)] {
+            world.wanted.size = 3;
+            world.seen.taken = vec![taken("StatefulSet", "c", Blocks::Cache)];
+            let before = world.state.clone();
+            let decision = world.settled();
+            assert!(waits_for_the_name(&decision), "{decision:?}");
+            let Decision::Wait(waiting) = &decision else { panic!("{decision:?}") };
+            assert!(waiting.message.contains("StatefulSet c"), "{}", waiting.message);
+            assert_eq!(world.state, before);
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_only_missed_stops_nothing() {
+        let mut world = World::new(1);
+        world.seen.taken = vec![taken("Service", "c-client", Blocks::Nothing)];
+        assert!(matches!(world.decide(), Decision::Record(_)));
+        let mut world = World::group(2);
+        world.seen.taken = vec![taken("Service", "c-client", Blocks::Nothing)];
+        assert!(!waits_for_the_name(&world.settled()));
+    }
+
+    #[test]
+    fn no_replica_is_made_whose_claim_or_pod_is_anothers() {
+        for blocks in [Blocks::Member(2), Blocks::Member(3)] {
+            let mut world = World::group(2);
+            world.wanted.size = 4;
+            world.seen.taken = vec![taken("PersistentVolumeClaim", "vol-c-2", blocks)];
+            let decision = world.settled();
+            assert!(waits_for_the_name(&decision), "{decision:?}");
+            world.seen.taken.clear();
+            let begun = world.settled();
+            assert!(matches!(begun, Decision::Begin { .. }), "{begun:?}");
+            world.follow(begun);
+            let decision = world.settled();
+            let raised = matches!(&decision, Decision::Run { step, .. }
+                if matches!(step, Step::ScaleStatefulSet { to: 4, .. }));
+            assert!(raised, "{decision:?}");
+        }
+    }
+
+    #[test]
+    fn a_deletion_does_not_wait_for_what_is_anothers() {
+        let mut world = World::new(2);
+        world.seen.taken = vec![taken("StatefulSet", "c", Blocks::Cache)];
+        world.wanted.deleting = true;
+        world.wanted.delete_volumes = true;
+        for _ in 0..8 {
+            let decision = world.decide();
+            assert!(
+                matches!(decision, Decision::Record(_) | Decision::Begin { .. } | Decision::Rest),
+                "{decision:?}"
+            );
+            world.follow(decision);
+        }
+        assert!(world.state.closed);
+    }
+
+    #[test]
+    fn nobody_is_told_to_delete_what_is_needed() {
+        let with =
+            |remedy| told(&Taken { remedy, ..taken("StatefulSet", "c", Blocks::Cache) }).message;
+        assert!(!with(Remedy::Rename).contains("delete"), "{}", with(Remedy::Rename));
+        assert!(with(Remedy::Label).contains("give it the labels"), "{}", with(Remedy::Label));
+        assert!(with(Remedy::Remove).contains("if nobody needs it"), "{}", with(Remedy::Remove));
+    }
+
+    #[test]
+    fn what_goes_by_itself_asks_nobody() {
+        let mut world = World::new(1);
+        let going = Taken { is_going: true, ..taken("Service", "c", Blocks::Cache) };
+        world.seen.taken = vec![going];
+        let decision = world.decide();
+        assert!(
+            matches!(&decision, Decision::Wait(waiting) if waiting.reason == Reason::Deferred),
+            "{decision:?}"
+        );
+    }
+}
