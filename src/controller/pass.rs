@@ -230,8 +230,12 @@ impl<'a> Pass<'a> {
         self.watch = watch.observe(self.seen.stable(), now, key, task, window);
         self.note_operation();
         self.watch.note_lost_primary(replication::unseen_primary(&self.seen, &self.state));
-        let undecided = undecided(self.inputs(&self.state));
-        self.watch.note_undecided(undecided);
+        // Without the needed views it is the same doubt as before.
+        let state = &self.state;
+        if !state.bootstrapped || views::needed(&self.seen, state, u32::MAX).is_some() {
+            let undecided = undecided(self.inputs(state));
+            self.watch.note_undecided(undecided);
+        }
         self.watch.note_missed(views::missed_an_answer(&self.seen, &self.state));
         // While nobody is evicted at all it does not matter which budget forbids it.
         if self.watch.movable_primary().is_none() || evictions(&self.state) == Evictions::One {

@@ -576,6 +576,8 @@ fn drop_unjoined(inputs: Inputs<'_>) -> Option<Decision> {
             let member = views::member_now(seen, state, ordinal)?;
             let views = evidence(&views::told(seen));
             let receipt = match state.joins.get(&claim.uid) {
+                // Before the adoption it may have been a member.
+                None if state.adopted => Receipt::FoundAbsent { views },
                 None | Some(JoinHistory::WithoutEffect) => Receipt::NeverJoined { views },
                 // It was a member, and the group does not list it any more.
                 Some(JoinHistory::Joined | JoinHistory::InDoubt) => Receipt::FoundAbsent { views },

@@ -228,7 +228,10 @@ impl<'a> Plan<'a> {
     /// the committed one is.
     fn is_needed(&self) -> bool {
         if self.committed.digest == self.digest {
-            return !self.pods.strays(self.partition).is_empty();
+            // What the spec asks for may have been rolled out in part before the group was adopted.
+            let held = self.inputs.state.held_template.as_ref();
+            let waits = held == Some(&self.inputs.wanted.template.0);
+            return !waits && !self.pods.strays(self.partition).is_empty();
         }
         self.inputs.state.rolled.as_ref().is_none_or(|rolled| rolled.goal != self.goal)
     }

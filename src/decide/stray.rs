@@ -39,6 +39,8 @@ pub(super) enum Doubt {
     Silent,
     /// It tells another group.
     Elsewhere,
+    /// It is alone, on a volume from before: that may be what is left of the group.
+    Apart,
 }
 
 /// What the table looks at.
@@ -52,13 +54,15 @@ pub(super) struct Facts {
     pub(super) pod: Option<bool>,
     /// Whether its place is among those that have a pod, or are to have one.
     pub(super) place: bool,
+    /// Whether its volume is from before this cache, or was listed by a group that was adopted.
+    pub(super) kept: bool,
     /// What it says of itself.
     pub(super) own: OwnView,
 }
 
 /// Who stands behind an entry: first match decides.
 pub(super) fn table(facts: Facts) -> Behind {
-    let Facts { leaving, history, pod, place, own } = facts;
+    let Facts { leaving, history, pod, place, kept, own } = facts;
     match (pod, own) {
         // It left, and came back into the list: it is removed again.
         _ if leaving => Behind::Nobody,
@@ -67,6 +71,7 @@ pub(super) fn table(facts: Facts) -> Behind {
         (None, _) if place => Behind::Unknown(Doubt::ToCome),
         (None, _) => Behind::Nobody,
         (Some(true), _) => Behind::Unknown(Doubt::Ending),
+        (Some(false), OwnView::Alone) if kept && history.is_none() => Behind::Unknown(Doubt::Apart),
         (Some(false), OwnView::Alone) => Behind::Nobody,
         (Some(false), OwnView::InGroup) => Behind::Member,
         (Some(false), OwnView::Elsewhere) => Behind::Unknown(Doubt::Elsewhere),
@@ -83,6 +88,8 @@ fn behind(inputs: Inputs<'_>, ordinal: Ordinal) -> Behind {
         history: claim.and_then(|claim| state.joins.get(&claim.uid)).copied(),
         pod: seen.pods.get(&ordinal).map(|pod| pod.deleting || claim.is_none()),
         place: ordinal < state.committed.replicas.unwrap_or(0).max(wanted.size),
+        kept: claim
+            .is_some_and(|claim| claim.older_than_cache || state.held.contains_key(&claim.uid)),
         own: views::own_view(seen, state, ordinal, &views::name_of(state, ordinal)),
     })
 }
@@ -136,6 +143,7 @@ fn told(inputs: Inputs<'_>, ordinal: Ordinal, doubt: Option<Doubt>) -> Waiting {
         Doubt::Ending => "has a pod that is ending, or no claim",
         Doubt::Silent => "does not answer with a present view",
         Doubt::Elsewhere => "tells another group",
+        Doubt::Apart => "is alone on a volume from before, which may be what is left of the group",
     };
     let message = format!("the group lists {name}, which the journal does not know, and it {why}");
     let quiets = inputs.times.rebuild_quiet.saturating_mul(adoption::QUIETS_MAX);

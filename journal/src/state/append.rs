@@ -34,6 +34,7 @@ impl CacheState {
         refuse_if(recorded, event, "it is a member")?;
         refuse_if(self.held.contains_key(claim), event, "the adopted group listed it")?;
         match self.joins.get(claim) {
+            None if self.adopted => Err(illegal(event, "nobody knows whether it joined before")),
             None | Some(JoinHistory::WithoutEffect) => Ok(()),
             Some(JoinHistory::Joined) => Err(illegal(event, "it joined")),
             Some(JoinHistory::InDoubt) => Err(illegal(event, "a join of it is in doubt")),

@@ -403,9 +403,12 @@ impl CacheState {
                 refuse_if(self.members.contains_key(&member.ordinal), event, "it is a member")?;
                 self.joins.insert(member.claim_uid.clone(), JoinHistory::Joined);
                 self.leaving.remove(&member.ordinal);
+                // What becomes of its volume from now on is known.
+                self.held.remove(&member.claim_uid);
                 self.members.insert(member.ordinal, established(member, catalog, stamp.seq));
             }
             Step::DisjoinMember { member, .. } => {
+                self.held.remove(&member.claim_uid);
                 self.leave(&member, Receipt::Disjoined { seq: stamp.seq });
             }
             Step::RemoveGhostMember { member, .. } => {

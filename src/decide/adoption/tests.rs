@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use xsld_journal::event::{AdoptedMember, Event, OperationKind, Ordinal, Step, Text};
+use xsld_journal::event::{AdoptedMember, Event, OperationKind, Ordinal, Receipt, Step, Text};
 
 use super::QUIETS_MAX;
 use crate::crd::conditions::ConditionReason as Reason;
@@ -258,4 +258,147 @@ fn a_latecomer_is_adopted_and_never_a_ghost() {
     assert_eq!(events.iter().map(Event::name).collect::<BTreeSet<_>>(), ["member_adopted"].into());
     world.follow(decision);
     assert_eq!(quiet(&mut world), Decision::Rest);
+}
+
+#[test]
+fn a_primary_that_is_alone_on_a_volume_from_before_is_never_taken_for_a_lost_one() {
+    // The others were removed from its group, and their volumes came back with it.
+    for mut world in [kept(3), lost_journal(3)] {
+        world.report(0, &[0]);
+        for ordinal in [1, 2] {
+            world.report(ordinal, &[0, 1, 2]);
+            stale(&mut world, ordinal);
+        }
+        let decision = quiet(&mut world);
+        assert!(waits(&decision).1.contains("told by c-0"), "{decision:?}");
+        // One that was half-way into its group tells it as present.
+        world.report(1, &[0, 1]);
+        world.seen.reports.remove(&2);
+        world.seen.pods.remove(&2);
+        let decision = quiet(&mut world);
+        assert!(waits(&decision).1.contains("told by c-0"), "{decision:?}");
+    }
+}
+
+#[test]
+fn no_group_is_begun_on_a_new_volume_beside_one_that_was_never_asked() {
+    let mut world = kept(2);
+    world.seen.claims.get_mut(&0).unwrap().older_than_cache = false;
+    world.seen.pods.remove(&1);
+    world.report(0, &[0]);
+    let decision = world.decide();
+    assert!(waits(&decision).1.contains("the volume of c-1 is from before"), "{decision:?}");
+    let decision = world.after(world.times.rebuild_quiet * QUIETS_MAX);
+    let (reason, message) = waits(&decision);
+    assert!(reason == Reason::AdoptionUndecided && message.contains("spec.size"), "{message}");
+    // What the first member's own old volume says is enough.
+    world.seen.claims.get_mut(&0).unwrap().older_than_cache = true;
+    let Decision::Record(events) = world.decide() else { panic!("{:?}", world.decide()) };
+    assert!(events.iter().any(|event| event.name() == "bootstrapped"), "{events:?}");
+}
+
+#[test]
+fn a_primary_whose_place_has_no_pod_is_asked_for_by_size() {
+    let mut world = kept(1);
+    world.report(0, &[0, 1]);
+    stale(&mut world, 0);
+    let report = world.seen.reports.get_mut(&0).unwrap();
+    for answer in [Some(&mut report.group), report.group_again.as_mut()].into_iter().flatten() {
+        let Answer::Known(view) = answer else { panic!("no view") };
+        for (ordinal, member) in (0..).zip(&mut view.members) {
+            member.primary = Some(ordinal == 1);
+        }
+    }
+    let decision = world.after(world.times.rebuild_quiet * QUIETS_MAX);
+    let (_, message) = waits(&decision);
+    assert!(message.contains("c-1, which has no pod: set spec.size"), "{message}");
+}
+
+#[test]
+fn a_listed_member_on_a_volume_made_since_is_not_waited_for() {
+    let mut world = kept(3);
+    world.report(0, &[0, 1, 2]);
+    world.report(1, &[0, 1, 2]);
+    assert_eq!(adopted(&quiet(&mut world)), None);
+    world.seen.claims.get_mut(&2).unwrap().older_than_cache = false;
+    assert_eq!(adopted(&quiet(&mut world)), Some(vec![0, 1]));
+}
+
+#[test]
+fn a_group_of_any_size_is_taken_over_in_records_that_are_short_enough() {
+    let mut world = lost_journal(60);
+    let all: Vec<_> = (0..60).collect();
+    world.everybody_lists(&all);
+    let decision = quiet(&mut world);
+    let Decision::Record(events) = &decision else { panic!("{decision:?}") };
+    for event in events {
+        let length = serde_json::to_string(event).unwrap().len();
+        assert!(length < 6000, "{} has {length} characters", event.name());
+    }
+    world.follow(decision);
+    assert!(world.state.members.keys().copied().eq(0..60) && world.state.held.len() == 60);
+}
+
+#[test]
+fn a_lost_journal_beside_a_stateful_set_without_pods_is_told() {
+    let mut world = lost_journal(2);
+    world.seen.pods.clear();
+    let decision = quiet(&mut world);
+    let (reason, message) = waits(&decision);
+    assert!(reason == Reason::Rebuilding && message.contains("scale it"), "{decision:?}");
+    let decision = world.after(world.times.rebuild_quiet * QUIETS_MAX);
+    assert_eq!(waits(&decision).0, Reason::AdoptionUndecided);
+}
+
+#[test]
+fn a_group_that_never_rests_is_told() {
+    let mut world = lost_journal(2);
+    world.everybody_lists(&[0, 1]);
+    for beat in 0..200_u32 {
+        world.seen.pods.get_mut(&1).unwrap().incarnation.restarts = beat;
+        let incarnation = world.seen.pods[&1].incarnation.clone();
+        world.seen.reports.get_mut(&1).unwrap().incarnation = incarnation;
+        let decision = world.after(world.times.settle);
+        if beat == 199 {
+            let (reason, message) = waits(&decision);
+            assert_eq!(reason, Reason::AdoptionUndecided);
+            assert!(message.contains("crashes again and again"), "{message}");
+        }
+    }
+}
+
+#[test]
+fn what_was_rolled_out_in_part_before_the_journal_was_lost_is_not_rolled_back() {
+    let mut world = lost_journal(2);
+    let set = world.seen.stateful_set.as_mut().unwrap();
+    set.template = Some(("d0".into(), Text::Inline("live".into())));
+    world.seen.pods.get_mut(&0).unwrap().template = Some("d0".into());
+    world.seen.pods.get_mut(&1).unwrap().template = Some("d1".into());
+    world.everybody_lists(&[0, 1]);
+    let decision = quiet(&mut world);
+    world.follow(decision);
+    assert_eq!(world.state.held_template.as_deref(), Some("d1"));
+    let decision = quiet(&mut world);
+    assert!(!matches!(decision, Decision::Begin { .. }), "{decision:?}");
+}
+
+#[test]
+fn who_left_before_the_journal_was_lost_is_not_said_to_have_never_joined() {
+    let mut world = lost_journal(3);
+    world.wanted.size = 2;
+    world.everybody_lists(&[0, 1]);
+    world.report(2, &[2]);
+    let decision = quiet(&mut world);
+    world.follow(decision);
+    for _ in 0..6 {
+        let decision = quiet(&mut world);
+        if let Decision::Record(events) = &decision
+            && let Some(Event::MemberAbsent { receipt, .. }) = events.first()
+        {
+            assert!(matches!(receipt, Receipt::FoundAbsent { .. }), "{receipt:?}");
+            return;
+        }
+        world.follow(decision);
+    }
+    panic!("its claim was not looked at");
 }

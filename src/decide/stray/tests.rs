@@ -11,9 +11,9 @@ fn every() -> Vec<Facts> {
     for history in HISTORIES {
         for own in OWN {
             for pod in [None, Some(false), Some(true)] {
-                for bits in 0..4_u8 {
-                    let (leaving, place) = (bits & 1 != 0, bits & 2 != 0);
-                    all.push(Facts { leaving, history, pod, place, own });
+                for bits in 0..8_u8 {
+                    let (leaving, place, kept) = (bits & 1 != 0, bits & 2 != 0, bits & 4 != 0);
+                    all.push(Facts { leaving, history, pod, place, kept, own });
                 }
             }
         }
@@ -26,7 +26,8 @@ fn an_entry_goes_only_where_nobody_can_stand_behind_it() {
     for facts in every().into_iter().filter(|facts| table(*facts) == Behind::Nobody) {
         let by_us = facts.leaving || facts.history == Some(JoinHistory::WithoutEffect);
         let gone = facts.pod.is_none() && !facts.place;
-        let empty = facts.pod == Some(false) && facts.own == OwnView::Alone;
+        let known = !facts.kept || facts.history.is_some();
+        let empty = facts.pod == Some(false) && facts.own == OwnView::Alone && known;
         assert!(by_us || gone || empty, "{facts:?}");
     }
 }

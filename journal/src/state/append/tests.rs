@@ -3,7 +3,7 @@
 use super::*;
 use crate::event::{AdoptedMember, HeldClaim, StepKey, Text};
 use crate::fixtures::{
-    begun, bootstrapped, cache_opened, intended, join, member, operation, succeeded,
+    begun, bootstrapped, cache_opened, disjoin, intended, join, member, operation, succeeded,
 };
 
 fn folded(events: &[Event]) -> CacheState {
@@ -68,6 +68,29 @@ fn what_an_adopted_group_listed_is_neither_wiped_nor_said_to_have_never_joined()
     let reset = intended(operation(1), Step::ResetMember { member: member(1) }, 1);
     assert!(state.check_append(&reset).unwrap_err().reason.contains("a person decides"));
     assert!(state.check_append(&never_joined()).is_err());
+}
+
+#[test]
+fn what_becomes_of_a_volume_after_a_join_or_disjoin_of_ours_is_known() {
+    let with = |step: Step| {
+        let lost = Event::MemberLost { ordinal: 1, evidence: "{}".into() };
+        let before = if matches!(step, Step::JoinMember { .. }) { vec![lost] } else { vec![] };
+        let done = vec![
+            begun(3),
+            intended(operation(1), step.clone(), 1),
+            succeeded(operation(1), &step, 1),
+        ];
+        folded(&[adopted(&[0, 1]), before, done].concat())
+    };
+    assert!(!with(join(1)).held.contains_key(&member(1).claim_uid));
+    assert!(!with(disjoin(1)).held.contains_key(&member(1).claim_uid));
+}
+
+#[test]
+fn after_an_adoption_nobody_is_said_to_have_never_joined_for_want_of_records() {
+    let state = folded(&[adopted(&[0]), vec![begun(3)]].concat());
+    let refused = state.check_append(&never_joined()).unwrap_err();
+    assert!(refused.reason.contains("nobody knows"), "{refused}");
 }
 
 #[test]
