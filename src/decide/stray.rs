@@ -56,16 +56,20 @@ pub(super) struct Facts {
     pub(super) place: bool,
     /// Whether its volume is from before this cache, or was listed by a group that was adopted.
     pub(super) kept: bool,
+    /// Whether the group shows it as Online.
+    pub(super) online: bool,
     /// What it says of itself.
     pub(super) own: OwnView,
 }
 
 /// Who stands behind an entry: first match decides.
 pub(super) fn table(facts: Facts) -> Behind {
-    let Facts { leaving, history, pod, place, kept, own } = facts;
+    let Facts { leaving, history, pod, place, kept, online, own } = facts;
     match (pod, own) {
         // It left, and came back into the list: it is removed again.
         _ if leaving => Behind::Nobody,
+        // Our own attempt came to nothing, and somebody else's did.
+        (Some(false), OwnView::InGroup) if online => Behind::Member,
         // Our own attempt left it half-way: it is void or failed, or it would still be open.
         _ if history == Some(JoinHistory::WithoutEffect) => Behind::Nobody,
         (None, _) if place => Behind::Unknown(Doubt::ToCome),
@@ -82,7 +86,7 @@ pub(super) fn table(facts: Facts) -> Behind {
 /// Who stands behind the entry of this place.
 fn behind(inputs: Inputs<'_>, ordinal: Ordinal) -> Behind {
     let Inputs { wanted, seen, state, .. } = inputs;
-    let claim = seen.claims.get(&ordinal);
+    let (claim, name) = (seen.claims.get(&ordinal), views::name_of(state, ordinal));
     table(Facts {
         leaving: state.leaving.contains_key(&ordinal),
         history: claim.and_then(|claim| state.joins.get(&claim.uid)).copied(),
@@ -90,7 +94,8 @@ fn behind(inputs: Inputs<'_>, ordinal: Ordinal) -> Behind {
         place: ordinal < state.committed.replicas.unwrap_or(0).max(wanted.size),
         kept: claim
             .is_some_and(|claim| claim.older_than_cache || state.held.contains_key(&claim.uid)),
-        own: views::own_view(seen, state, ordinal, &views::name_of(state, ordinal)),
+        online: views::listing(seen, state, ordinal, &name) == Listing::Online,
+        own: views::own_view(seen, state, ordinal, &name),
     })
 }
 

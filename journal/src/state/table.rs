@@ -400,12 +400,7 @@ impl CacheState {
             }
             Step::ScaleStatefulSet { to, .. } => self.committed.replicas = Some(to),
             Step::JoinMember { member, catalog, .. } => {
-                refuse_if(self.members.contains_key(&member.ordinal), event, "it is a member")?;
-                self.joins.insert(member.claim_uid.clone(), JoinHistory::Joined);
-                self.leaving.remove(&member.ordinal);
-                // What becomes of its volume from now on is known.
-                self.held.remove(&member.claim_uid);
-                self.members.insert(member.ordinal, established(member, catalog, stamp.seq));
+                self.join(stamp, event, member, catalog)?;
             }
             Step::DisjoinMember { member, .. } => {
                 self.held.remove(&member.claim_uid);
@@ -452,6 +447,22 @@ impl CacheState {
             | Step::GrowVolume { .. }
             | Step::RollMember { .. } => {}
         }
+        Ok(())
+    }
+
+    fn join(
+        &mut self,
+        stamp: Stamp,
+        event: &Event,
+        member: MemberRef,
+        catalog: bool,
+    ) -> Result<(), IllegalTransition> {
+        refuse_if(self.members.contains_key(&member.ordinal), event, "it is a member")?;
+        self.joins.insert(member.claim_uid.clone(), JoinHistory::Joined);
+        self.leaving.remove(&member.ordinal);
+        // What becomes of its volume from now on is known.
+        self.held.remove(&member.claim_uid);
+        self.members.insert(member.ordinal, established(member, catalog, stamp.seq));
         Ok(())
     }
 

@@ -11,9 +11,10 @@ fn every() -> Vec<Facts> {
     for history in HISTORIES {
         for own in OWN {
             for pod in [None, Some(false), Some(true)] {
-                for bits in 0..8_u8 {
-                    let (leaving, place, kept) = (bits & 1 != 0, bits & 2 != 0, bits & 4 != 0);
-                    all.push(Facts { leaving, history, pod, place, kept, own });
+                for bits in 0..16_u8 {
+                    let (leaving, place) = (bits & 1 != 0, bits & 2 != 0);
+                    let (kept, online) = (bits & 4 != 0, bits & 8 != 0);
+                    all.push(Facts { leaving, history, pod, place, kept, online, own });
                 }
             }
         }
@@ -36,7 +37,8 @@ fn an_entry_goes_only_where_nobody_can_stand_behind_it() {
 fn who_says_that_it_is_of_the_group_is_a_member_unless_we_know_better() {
     for facts in every() {
         let says_so = facts.pod == Some(false) && facts.own == OwnView::InGroup;
-        let by_us = facts.leaving || facts.history == Some(JoinHistory::WithoutEffect);
+        let half_way = facts.history == Some(JoinHistory::WithoutEffect) && !facts.online;
+        let by_us = facts.leaving || half_way;
         assert_eq!(table(facts) == Behind::Member, says_so && !by_us, "{facts:?}");
     }
 }
