@@ -10,6 +10,7 @@ pub mod converge;
 mod decided;
 pub mod deletion;
 pub mod disjoin;
+mod gone;
 pub mod grids;
 pub mod join;
 pub mod membership;
@@ -28,7 +29,7 @@ mod tests;
 pub mod views;
 pub mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use xsld_journal::event::{Event, Goal, Step, StepKey, Text, bounded_evidence};
@@ -86,6 +87,9 @@ pub struct Wanted {
     pub templates: BTreeMap<String, WantedTemplate>,
     /// Whether the two could not be read: then nothing is begun and nothing ends for what they lack.
     pub unread: bool,
+    /// UIDs of the other DataGrids and GridTemplates of the namespace: those of other caches, and
+    /// those whose spec is broken.
+    pub others: BTreeSet<String>,
 }
 
 /// What is to become of what was made for a cache when that is deleted.
@@ -271,10 +275,15 @@ pub fn decide(inputs: Inputs<'_>) -> Decision {
         return decision;
     }
     match membership::decide(inputs) {
-        Decision::Rest => match roll::decide(inputs) {
-            Decision::Rest => after_roll(inputs),
-            decision => decision,
-        },
+        // Nothing else waits for pods that do not stay on their template.
+        Decision::Rest => converge::first(roll::decide(inputs), || after_roll(inputs)),
+        // A scale-down that cannot take its first step holds up nothing else: a grid that goes may
+        // make the room that it waits for.
+        Decision::Wait(held)
+            if held.reason == Reason::CapacityShort && state.operation.is_none() =>
+        {
+            converge::any(Decision::Wait(held), || after_roll(inputs))
+        }
         decision => decision,
     }
 }
@@ -294,23 +303,23 @@ pub fn undecided(inputs: Inputs<'_>) -> Option<String> {
 
 /// What is left when the members are as they should be.
 fn after_roll(inputs: Inputs<'_>) -> Decision {
-    // Volumes and grids do not wait for a replica that does not last.
-    converge::first(replication::decide(inputs), || after_replication(inputs))
+    // Volumes and grids do not wait for a replica that is not there yet, or does not last.
+    converge::any(replication::decide(inputs), || after_replication(inputs))
 }
 
 /// What is left when the members and the replica are as they should be.
 fn after_replication(inputs: Inputs<'_>) -> Decision {
-    match storage::decide(inputs) {
-        Decision::Rest if inputs.wanted.unread => match &inputs.state.operation {
-            Some(_) => {
-                let message = "the DataGrids and GridTemplates cannot be read just now";
-                Decision::wait(Reason::NotObserved, message)
-            }
-            None => Decision::Rest,
-        },
-        Decision::Rest => templates::decide(inputs, grids::decide),
-        decision => decision,
-    }
+    converge::any(storage::decide(inputs), || match &inputs.state.operation {
+        Some(operation) if inputs.wanted.unread => {
+            let message = "the DataGrids and GridTemplates cannot be read just now";
+            let waits = Decision::wait(Reason::NotObserved, message);
+            grids::give_way(inputs, operation, waits)
+        }
+        None if inputs.wanted.unread => Decision::Rest,
+        Some(_) | None => {
+            converge::any(templates::decide(inputs, grids::decide), || gone::decide(inputs))
+        }
+    })
 }
 
 /// JSON of a value for the evidence of a record; bounded, never fails.

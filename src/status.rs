@@ -112,6 +112,8 @@ pub struct GridInputs<'a> {
     pub state: Option<&'a CacheState>,
     /// Why the group refused what the spec asks for, if it did.
     pub refused: Option<&'a str>,
+    /// Why what is to be done about the grid is not done just now, if that is so.
+    pub put_off: Option<Waiting>,
     /// The end of the cache's stream.
     pub head: Option<StreamHead>,
     /// The journal.

@@ -4,7 +4,7 @@
 //! cache's pass. Its own reconcile only finds the cache, keeps the finalizer, and tells what is in
 //! the way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,6 +43,8 @@ pub struct Grids {
     pub bodies: BTreeMap<String, (String, GridBody)>,
     /// What keeps one from being worked on, by UID.
     pub invalid: BTreeMap<String, Vec<Invalid>>,
+    /// UIDs of all DataGrids of the namespace.
+    pub all: BTreeSet<String>,
     /// The templates that some of them are made from.
     pub templates: Templates,
     /// Whether the one or the other could not be read.
@@ -234,6 +236,7 @@ async fn tell(
         seen: None,
         state: None,
         refused: None,
+        put_off: None,
         head: None,
         journal_id: context.store.head().journal_id,
         now: context.clock.wall(),
@@ -282,9 +285,13 @@ async fn listed(
         objects::timed("list the DataGrids", context.times.request, api.list(&params)).await?;
     let mut grids = Grids { templates, ..Grids::default() };
     for grid in listed.items {
+        let Some(uid) = grid.metadata.uid.clone() else { continue };
+        grids.all.insert(uid.clone());
         let means_this = among(&grid, caches).is_ok_and(|name| name == subject.identity.name);
         let ours = grid.finalizers().iter().any(|name| name == FINALIZER);
-        let Some(uid) = grid.metadata.uid.clone().filter(|_| means_this && ours) else { continue };
+        if !means_this || !ours {
+            continue;
+        }
         match validate::grid(&grid) {
             Ok(valid) => {
                 let (GridTemplateSource::Named(template) | GridTemplateSource::Object(template)) =
@@ -371,6 +378,7 @@ pub(super) async fn finish(
             Some(message) => Err(Problem { reason: Reason::TemplateMissing, message }),
             None => Ok(pass.subject.identity.name.as_str()),
         };
+        let put_off = wanted.and_then(|grid| decisions::put_off(inputs, uid, grid));
         let refused = wanted.and_then(|grid| decisions::refused_grid(inputs, uid, grid));
         let status = status::grid(&GridInputs {
             object,
@@ -381,6 +389,7 @@ pub(super) async fn finish(
             seen: Some(&pass.seen),
             state: Some(&pass.state),
             refused,
+            put_off,
             head: context.store.stream_head(pass.subject.stream),
             journal_id: context.store.head().journal_id,
             now: context.clock.wall(),

@@ -30,6 +30,8 @@ pub struct Templates {
     pub wanted: BTreeMap<String, WantedTemplate>,
     /// Documents with their digests, by UID.
     pub documents: BTreeMap<String, (String, Documents)>,
+    /// UIDs of all GridTemplates of the namespace.
+    pub all: BTreeSet<String>,
 }
 
 impl Templates {
@@ -110,6 +112,8 @@ struct Candidate {
     labels: BTreeMap<String, String>,
     /// Whether another operator works on it.
     is_anothers: bool,
+    /// Whether it is being deleted: its group goes as a whole, with whatever it has.
+    going: bool,
 }
 
 impl Candidate {
@@ -119,6 +123,7 @@ impl Candidate {
             uid: cache.uid().unwrap_or_default(),
             labels: cache.labels().clone(),
             is_anothers: context.is_anothers(cache),
+            going: cache.metadata.deletion_timestamp.is_some(),
         }
     }
 }
@@ -244,6 +249,7 @@ pub(super) async fn read(
     let candidates: Vec<Candidate> = here.map(|cache| Candidate::of(cache, context)).collect();
     let mut templates = Templates::default();
     for template in listed.items {
+        templates.all.extend(template.uid());
         let ours = template.finalizers().iter().any(|name| name == FINALIZER);
         let Some(uid) = template.uid().filter(|_| ours) else { continue };
         let deleting = template.metadata.deletion_timestamp.is_some();
@@ -398,7 +404,7 @@ async fn examine(
     // As long as the caches cannot be read, any of them may hold it.
     if let Some(caches) = &caches
         && deleting
-        && !is_held(context, &namespace, caches, uid)
+        && !is_held(context, caches, uid)
     {
         let write = objects::remove_finalizer(context, &api, template);
         if findings.write(&finalizer, "", write).await.is_some() {
@@ -410,13 +416,14 @@ async fn examine(
     Action::requeue(findings.next(again))
 }
 
-/// Whether a cache has the template, is about to get it, or may be.
-fn is_held(context: &Context, namespace: &str, caches: &[Candidate], uid: &str) -> bool {
-    let streams = context.store.streams();
-    let recorded = streams
-        .iter()
-        .any(|(_, state)| !state.closed && state.namespace == namespace && about_it(state, uid));
-    recorded || caches.iter().any(|cache| context.templates.may_upload(&cache.uid, uid))
+/// Whether a cache has the template, is about to get it, or may be. One that is gone, or goes, has
+/// nothing that could be taken out of it: its stream may be open yet, and holds nobody.
+fn is_held(context: &Context, caches: &[Candidate], uid: &str) -> bool {
+    caches.iter().filter(|cache| !cache.going).any(|cache| {
+        let state = context.stream_of(&cache.uid).and_then(|it| context.store.state(it));
+        let recorded = state.is_some_and(|state| !state.closed && about_it(&state, uid));
+        recorded || context.templates.may_upload(&cache.uid, uid)
+    })
 }
 
 /// Tells the status; gives whether the template is as it should be.

@@ -8,14 +8,14 @@
 //! ever either. Another spec has other reasons, and begins at once.
 
 use xsld_journal::audit::time_text;
-use xsld_journal::event::{Cause, End, Goal, OperationKind};
-use xsld_journal::state::EndedOperation;
+use xsld_journal::event::{Cause, Goal, OperationKind};
+use xsld_journal::state::{REPEATS_KEPT, Repeat};
 
 use super::{Decision, Inputs};
 use crate::crd::conditions::ConditionReason as Reason;
 
 /// How often the same is done within a while before it is left alone.
-pub const REPEATS_MAX: usize = 3;
+pub const REPEATS_MAX: usize = REPEATS_KEPT;
 
 /// Begins an operation, or waits where the same was done too often.
 pub(super) fn begin(inputs: Inputs<'_>, kind: OperationKind, goal: Goal, cause: Cause) -> Decision {
@@ -34,20 +34,35 @@ pub(super) fn first(decision: Decision, next: impl FnOnce() -> Decision) -> Deci
     }
 }
 
-fn held(inputs: Inputs<'_>, kind: OperationKind, goal: &Goal, cause: &Cause) -> Option<Decision> {
+/// The first decision that is more than a wait; else the first wait. For what may go on side by side
+/// while no operation is open.
+pub(super) fn any(decision: Decision, next: impl FnOnce() -> Decision) -> Decision {
+    match decision {
+        Decision::Rest => next(),
+        Decision::Wait(waits) => match next() {
+            Decision::Rest | Decision::Wait(_) => Decision::Wait(waits),
+            decision => decision,
+        },
+        decision => decision,
+    }
+}
+
+/// Why this very operation is left alone, if it is.
+pub(super) fn held(
+    inputs: Inputs<'_>,
+    kind: OperationKind,
+    goal: &Goal,
+    cause: &Cause,
+) -> Option<Decision> {
     if !answers_to_the_world(kind) {
         return None;
     }
     let window = i64::try_from(inputs.times.converge.as_micros()).unwrap_or(i64::MAX);
     let since = inputs.now_us.saturating_sub(window);
-    let is_same = |ended: &&EndedOperation| {
-        ended.kind == kind
-            && ended.goal == *goal
-            && ended.cause == *cause
-            && ended.ended_us > since
-            && !matches!(ended.end, End::Superseded { .. })
-    };
-    let same: Vec<_> = inputs.state.recent.iter().filter(is_same).collect();
+    let is_same =
+        |repeat: &&Repeat| repeat.kind == kind && repeat.cause == *cause && repeat.ended_us > since;
+    let repeats = inputs.state.tried_for(goal).map(|tried| &tried.repeats);
+    let same: Vec<_> = repeats.into_iter().flatten().filter(is_same).collect();
     let oldest = same.len().checked_sub(REPEATS_MAX).and_then(|first| same.get(first))?;
     let message = format!(
         "{}: that was put right {REPEATS_MAX} times since {} and did not last; it is tried again \
@@ -85,7 +100,7 @@ fn answers_to_the_world(kind: OperationKind) -> bool {
 mod tests {
     use std::time::Duration;
 
-    use xsld_journal::event::{Event, Step};
+    use xsld_journal::event::{End, Event, Step};
 
     use super::*;
     use crate::decide::testing::World;

@@ -1,14 +1,19 @@
 //! The grids of a cache: created, changed, made again when they are in error, deleted; one at a
 //! time, when nothing else is going on.
+//!
+//! An operation is begun only when its first step can be taken, and one that can only wait gives way
+//! to whatever else is to be done: no grid keeps members, a roll or another grid waiting for long.
+
+mod recovery;
 
 use std::collections::BTreeMap;
 
 use xsld_journal::event::{Cause, End, Event, Goal, OperationKind, Step, Survivor};
 use xsld_journal::state::{OpenStep, Operation, Progress};
 
-use super::steps::{Standing, again, done};
+use super::steps::{Standing, again, done, resumed};
 use super::{
-    Decision, Inputs, Waiting, WantedGrid, converge, evidence, membership, templates, views,
+    Decision, Inputs, Waiting, WantedGrid, WantedTemplate, converge, evidence, templates, views,
 };
 use crate::crd::conditions::ConditionReason as Reason;
 use crate::observation::Shown;
@@ -16,9 +21,6 @@ use crate::xsld::view::{Answer, GridStatus, GridView, TaskStatus};
 
 /// How often a grid's step is tried before its operation fails.
 const GRID_ATTEMPTS_MAX: u32 = 3;
-
-/// How often a grid in error is made again before a person is asked.
-const RECOVERIES_MAX: u32 = 4;
 
 /// Whether a live grid has the wanted fields. A field that the group does not tell cannot differ.
 pub fn has_fields(live: &GridView, wanted: &BTreeMap<String, String>) -> bool {
@@ -28,9 +30,51 @@ pub fn has_fields(live: &GridView, wanted: &BTreeMap<String, String>) -> bool {
 /// Carries on with the open grid operation, or begins the next one.
 pub(super) fn decide(inputs: Inputs<'_>) -> Decision {
     match &inputs.state.operation {
-        Some(operation) => proceed(inputs, operation),
+        Some(operation) => give_way(inputs, operation, proceed(inputs, operation)),
         None => begin(inputs),
     }
+}
+
+/// Ends an operation that only waits, when something else could be begun now. Nothing is lost: its
+/// steps are decided from what is seen, and what was tried is remembered for its object. What waits
+/// for its own next attempt does not give way: that wait ends soon, by itself.
+pub(super) fn give_way(inputs: Inputs<'_>, operation: &Operation, decision: Decision) -> Decision {
+    let Decision::Wait(waiting) = &decision else { return decision };
+    if waiting.reason == Reason::StepFailed {
+        return decision;
+    }
+    let mut state = inputs.state.clone();
+    state.operation = None;
+    let by = match super::decide(Inputs { state: &state, ..inputs }) {
+        Decision::Begin { kind, goal, .. } if goal != operation.goal => {
+            format!("{} goes first: {}", kind.name(), waiting.message)
+        }
+        Decision::Record(_) => format!("something else goes first: {}", waiting.message),
+        _ => return decision,
+    };
+    Decision::Record(vec![Event::OperationEnded { end: End::Superseded { by } }])
+}
+
+/// What keeps an operation from taking its first step: one that could only wait is not begun.
+pub(super) fn not_yet(inputs: Inputs<'_>, what: &str) -> Option<Waiting> {
+    if views::survivor(inputs.seen, inputs.state, u32::MAX).is_none() {
+        let message =
+            format!("no member of the group answers through which {what} could be worked on");
+        return Some(Waiting::new(Reason::GroupUnreachable, message));
+    }
+    inputs.seen.any_task_running().then(|| {
+        let message = format!("another task runs in the group: {what} waits for its end");
+        Waiting::new(Reason::ForeignTask, message)
+    })
+}
+
+/// What an operation does whose object cannot be read. It has no step open, so it ends once that
+/// lasts, and is begun anew when its object can be read.
+pub(super) fn unread(inputs: Inputs<'_>, why: String) -> Decision {
+    if inputs.watch.settled(inputs.times.settle) {
+        return Decision::Record(vec![Event::OperationEnded { end: End::Superseded { by: why } }]);
+    }
+    Decision::wait(Reason::GroupUnreachable, why)
 }
 
 /// What is to be done about one grid.
@@ -83,6 +127,10 @@ fn needs(inputs: Inputs<'_>, uid: &str, grid: &WantedGrid) -> Need {
         return if waits { Need::Nothing } else { Need::Work(Task::Recover) };
     }
     if !has_fields(live, &grid.fields) {
+        // One that was there before is taken over as it is where drift is only to be told.
+        if recorded.is_none() && !grid.correct_drift {
+            return Need::Adoption;
+        }
         let update = (!as_recorded || grid.correct_drift) && !waits;
         return if update { Need::Work(Task::Update) } else { Need::Nothing };
     }
@@ -122,20 +170,56 @@ fn begin(inputs: Inputs<'_>) -> Decision {
         if task == Task::Recover && !inputs.watch.settled(inputs.times.settle) {
             continue;
         }
-        let reason = match task {
-            Task::Create => format!("grid {} does not exist", grid.name),
-            Task::Update => format!("grid {} differs from its spec", grid.name),
-            Task::Delete => format!("the DataGrid of grid {} is being deleted", grid.name),
-            Task::Recover => format!("the group shows grid {} in error", grid.name),
-        };
-        let cause = Cause { generation: grid.generation, reason };
-        match converge::begin(inputs, task.kind(), goal, cause) {
+        if let Some(waiting) = waits(inputs, uid, grid, task) {
+            held = Decision::Wait(waiting);
+            continue;
+        }
+        match converge::begin(inputs, task.kind(), goal, cause(grid, task)) {
             // The others do not wait for it.
             waits @ Decision::Wait(_) => held = waits,
             begins => return begins,
         }
     }
     held
+}
+
+fn cause(grid: &WantedGrid, task: Task) -> Cause {
+    let name = &grid.name;
+    let reason = match task {
+        Task::Create => format!("grid {name} does not exist"),
+        Task::Update => format!("grid {name} differs from its spec"),
+        Task::Delete => format!("the DataGrid of grid {name} is being deleted"),
+        Task::Recover => format!("the group shows grid {name} in error"),
+    };
+    Cause { generation: grid.generation, reason }
+}
+
+/// Why what is to be done about a grid is not begun just now.
+fn waits(inputs: Inputs<'_>, uid: &str, grid: &WantedGrid, task: Task) -> Option<Waiting> {
+    let recovers = task == Task::Recover;
+    let recovery = recovers.then(|| recovery::waits(inputs, uid, grid)).flatten();
+    recovery.or_else(|| not_yet(inputs, &format!("grid {}", grid.name)))
+}
+
+/// Why what is to be done about a grid is put off, for its status; none when nothing is to be done,
+/// or is being done.
+pub fn put_off(inputs: Inputs<'_>, uid: &str, grid: &WantedGrid) -> Option<Waiting> {
+    let Need::Work(task) = needs(inputs, uid, grid) else { return None };
+    let goal = goal_of(uid, grid);
+    if inputs.state.operation.as_ref().is_some_and(|operation| operation.goal == goal) {
+        return None;
+    }
+    if inputs.wanted.paused {
+        let message = format!("spec.paused of the XsldCache is set: grid {} waits", grid.name);
+        return Some(Waiting::new(Reason::Paused, message));
+    }
+    if let Some(Decision::Wait(held)) =
+        converge::held(inputs, task.kind(), &goal, &cause(grid, task))
+    {
+        return Some(held);
+    }
+    // What it waits for then is the end of that one.
+    inputs.state.operation.is_none().then(|| waits(inputs, uid, grid, task)).flatten()
 }
 
 /// Whether nothing is left to do about a grid, and that was seen: no operation of its is open.
@@ -153,35 +237,28 @@ pub fn refused_grid<'a>(inputs: Inputs<'a>, uid: &str, grid: &WantedGrid) -> Opt
     refused(inputs, &goal_of(uid, grid))
 }
 
-/// Why the group refused this very goal before, if it did and it was the last that was asked.
+/// Why the group refused this very goal before, if it did.
 pub fn refused<'a>(inputs: Inputs<'a>, goal: &Goal) -> Option<&'a str> {
-    let Goal::Grid { grid_uid: wanted_uid, .. } = goal else { return None };
-    let last = inputs.state.recent.iter().rev().find(
-        |ended| matches!(&ended.goal, Goal::Grid { grid_uid, .. } if grid_uid == wanted_uid),
-    )?;
-    match &last.end {
-        End::Failed { reason } if last.goal == *goal => Some(reason),
-        End::Failed { .. } | End::Succeeded | End::Superseded { .. } => None,
-    }
+    inputs.state.failed_at(goal).map(|failed| failed.reason.as_str())
 }
 
 fn proceed(inputs: Inputs<'_>, operation: &Operation) -> Decision {
     let Goal::Grid { grid_uid, name, .. } = &operation.goal else { return Decision::Rest };
     let ended = |end: End| Decision::Record(vec![Event::OperationEnded { end }]);
+    let Some(grid) = inputs.wanted.grids.get(grid_uid) else {
+        return superseded(inputs, "the DataGrid is gone");
+    };
     if let Some(parked) = &operation.parked {
         return Decision::wait(Reason::Parked, parked.message.clone());
     }
-    let Some(grid) = inputs.wanted.grids.get(grid_uid) else {
-        return ended(End::Superseded { by: "the DataGrid is gone".to_owned() });
-    };
     if goal_of(grid_uid, grid) != operation.goal {
         return ended(End::Superseded { by: format!("generation {}", grid.generation) });
     }
     if let Err(unseen) = inputs.seen.grid(name) {
-        return Decision::wait(Reason::GroupUnreachable, unseen);
+        return unread(inputs, unseen);
     }
     if operation.kind == OperationKind::GridRecover {
-        return recover(inputs, operation, grid_uid, grid);
+        return recovery::proceed(inputs, operation, grid_uid, grid);
     }
     if let Some(message) = templates::missing(inputs, grid).filter(|_| !grid.deleting) {
         return ended(End::Superseded { by: message });
@@ -200,69 +277,11 @@ fn proceed(inputs: Inputs<'_>, operation: &Operation) -> Decision {
     attempt(inputs, operation, step(task, grid_uid, grid, through), told)
 }
 
-/// A grid in error: away with it, made again, and looked at until it serves. Each time that it is in
-/// error again, twice as long is waited before the next.
-fn recover(inputs: Inputs<'_>, operation: &Operation, uid: &str, grid: &WantedGrid) -> Decision {
-    let Inputs { seen, state, watch, times, .. } = inputs;
-    let ended = |end: End| Decision::Record(vec![Event::OperationEnded { end }]);
-    let Some(through) = views::survivor(seen, state, u32::MAX) else {
-        return Decision::wait(Reason::GroupUnreachable, "no member of the group answers");
-    };
-    let name = &grid.name;
-    let live = match seen.grid(name) {
-        Ok(live) => live,
-        Err(unseen) => return Decision::wait(Reason::GroupUnreachable, unseen),
-    };
-    let task = match live.map(|live| &live.status) {
-        None => Task::Create,
-        Some(GridStatus::Error) => Task::Delete,
-        Some(GridStatus::Online) => return ended(End::Succeeded),
-        // It is being placed; where that takes very long the group has too few members for it.
-        Some(GridStatus::Created | GridStatus::Unknown(_)) if watch.settled(times.orphan) => {
-            return ended(End::Succeeded);
-        }
-        Some(GridStatus::Created | GridStatus::Unknown(_)) => {
-            return yielding(inputs).unwrap_or_else(|| {
-                let message = format!("grid {name} was made again and waits to be placed");
-                Decision::wait(Reason::RecoveringGrid, message)
-            });
-        }
-    };
-    let step = step(task, uid, grid, through);
-    let told = evidence(&seen.grids.as_ref().map(told));
-    if task == Task::Create {
-        if let Some(message) = templates::missing(inputs, grid) {
-            return ended(End::Superseded { by: message });
-        }
-        return attempt(inputs, operation, step, told);
-    }
-    let rounds = operation.attempts_of(&step.target());
-    if rounds >= RECOVERIES_MAX {
-        let reason = match &operation.last_failure {
-            Some(failure) => failure.clone(),
-            None => format!("made again {rounds} times, and still in error"),
-        };
-        return ended(End::Failed { reason });
-    }
-    if rounds > 0 && !watch.settled(times.settle * 2_u32.pow(rounds)) {
-        return yielding(inputs).unwrap_or_else(|| {
-            let next = rounds + 1;
-            let message = format!("grid {name} is in error again: recovery {next} is due soon");
-            Decision::wait(Reason::RecoveringGrid, message)
-        });
-    }
-    if seen.any_task_running() {
-        return Decision::wait(Reason::ForeignTask, "another task runs in the group");
-    }
-    Decision::Run { step, evidence: told }
-}
-
-/// A recovery that only waits does not keep members from coming or going.
-fn yielding(inputs: Inputs<'_>) -> Option<Decision> {
-    let goes_first = membership::has_work(inputs);
-    let by = "members come or go first".to_owned();
-    goes_first
-        .then(|| Decision::Record(vec![Event::OperationEnded { end: End::Superseded { by } }]))
+/// Ends an operation whose object is gone, also one that is parked: nobody can decide about it.
+pub(super) fn superseded(inputs: Inputs<'_>, by: &str) -> Decision {
+    let ended = Event::OperationEnded { end: End::Superseded { by: by.to_owned() } };
+    let resumed = resumed(inputs, by, vec![ended.clone()]);
+    Decision::Record(resumed.unwrap_or_else(|| vec![ended]))
 }
 
 /// Whether what failed before is still to be left alone: only a group that has long been the same is
@@ -331,8 +350,10 @@ pub(super) fn standing(inputs: Inputs<'_>, open: &OpenStep) -> Standing {
         Step::DeleteGrid { name, through, .. } => (name, through, false),
         _ => return done(),
     };
+    let past = is_past(inputs, open, through);
     let live = match inputs.seen.grid(name) {
         Ok(live) => live,
+        Err(_) if past => return Standing::Void,
         Err(unseen) => {
             let message = format!("{} cannot be judged: {unseen}", open.step.describe());
             return Standing::InDoubt(Waiting::new(Reason::InDoubt, message));
@@ -358,10 +379,57 @@ pub(super) fn standing(inputs: Inputs<'_>, open: &OpenStep) -> Standing {
             Standing::Failed { reason: format!("the task of {} failed", open.step.describe()) }
         }
         Some(TaskStatus::Running) => running(open),
-        _ if inputs.seen.any_task_running() => running(open),
+        _ if inputs.seen.any_task_running() => {
+            let step = open.step.describe();
+            let message = format!(
+                "{step} is not seen to be done: a task runs in the group, and it is judged after that task's end"
+            );
+            Standing::InDoubt(Waiting::new(Reason::ForeignTask, message))
+        }
+        Some(TaskStatus::Success | TaskStatus::Unknown(_)) | None if past => Standing::Void,
         Some(TaskStatus::Success | TaskStatus::Unknown(_)) | None => {
             again(inputs, &format!("{} is not seen to be done", open.step.describe()))
         }
+    }
+}
+
+/// Whether nothing of an open step on a grid or a template can take effect any more: for as long as
+/// any task takes the world has been the same and no task has run. The process that took a deletion
+/// must be gone, or tell its tasks: one that stands still could still carry it out, which matters
+/// while anybody wants something of that name.
+pub(super) fn is_past(inputs: Inputs<'_>, open: &OpenStep, through: &Survivor) -> bool {
+    let Inputs { seen, watch, times, .. } = inputs;
+    let report = seen.reports.get(&through.ordinal);
+    let tells = report.is_some_and(|report| report.read_tasks().is_some())
+        || views::changed(seen, through.ordinal, &through.incarnation);
+    let deletes = matches!(open.step, Step::DeleteGrid { .. } | Step::DeleteTemplate { .. });
+    let harms = deletes && !tells && !is_let_go(inputs, &open.step);
+    watch.settled(times.orphan) && !seen.any_task_running() && !harms
+}
+
+/// Whether nobody wants anything any more of what a step on a grid or a template is about: its object
+/// is gone, or goes without it, and no other object has that name.
+fn is_let_go(inputs: Inputs<'_>, step: &Step) -> bool {
+    let wanted = inputs.wanted;
+    let is_listed = |uid: &String| wanted.others.contains(uid);
+    if wanted.unread {
+        return false;
+    }
+    match step {
+        Step::CreateGrid { grid_uid: uid, name, .. }
+        | Step::UpdateGrid { grid_uid: uid, name, .. }
+        | Step::DeleteGrid { grid_uid: uid, name, .. } => {
+            let has_name = |(other, it): (&String, &WantedGrid)| other != uid && it.name == *name;
+            let goes_alone = |grid: &WantedGrid| grid.deleting && !grid.delete_grid;
+            let own = wanted.grids.get(uid);
+            own.map_or_else(|| !is_listed(uid), goes_alone) && !wanted.grids.iter().any(has_name)
+        }
+        Step::UploadTemplate { template_uid: uid, name, .. }
+        | Step::DeleteTemplate { template_uid: uid, name, .. } => {
+            let has_name = |it: &WantedTemplate| it.name == *name;
+            !is_listed(uid) && !wanted.templates.values().any(has_name)
+        }
+        _ => false,
     }
 }
 

@@ -491,7 +491,7 @@ fn reset(inputs: Inputs<'_>, ordinal: Ordinal) -> Option<Decision> {
 
 /// Whether entries of a grid may be in the memory of a member that never came to be in the group:
 /// the process that our join was asked of still runs, and it lists grids or does not tell.
-fn may_hold_data(inputs: Inputs<'_>, member: &MemberRef) -> bool {
+pub(super) fn may_hold_data(inputs: Inputs<'_>, member: &MemberRef) -> bool {
     let Inputs { seen, state, .. } = inputs;
     let asked = state.joining.get(&member.claim_uid);
     let same_process = asked == Some(&member.incarnation);

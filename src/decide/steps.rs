@@ -197,7 +197,10 @@ fn cancel_stalled(inputs: Inputs<'_>, open: &OpenStep) -> Option<Decision> {
         }
         Step::DisjoinMember { survivor, .. }
         | Step::RemoveGhostMember { survivor, .. }
-        | Step::SetUpReplication { primary: survivor, .. } => {
+        | Step::SetUpReplication { primary: survivor, .. }
+        | Step::CreateGrid { through: survivor, .. }
+        | Step::UpdateGrid { through: survivor, .. }
+        | Step::DeleteGrid { through: survivor, .. } => {
             let claim = inputs.state.members.get(&survivor.ordinal)?.claim_uid.clone();
             (survivor.ordinal, &survivor.name, claim, &survivor.incarnation)
         }
@@ -206,9 +209,6 @@ fn cancel_stalled(inputs: Inputs<'_>, open: &OpenStep) -> Option<Decision> {
         | Step::ResetMember { .. }
         | Step::CancelTask { .. }
         | Step::DeleteVolume { .. }
-        | Step::CreateGrid { .. }
-        | Step::UpdateGrid { .. }
-        | Step::DeleteGrid { .. }
         | Step::UploadTemplate { .. }
         | Step::DeleteTemplate { .. }
         | Step::GrowVolume { .. }
@@ -232,15 +232,15 @@ pub(crate) fn running_task(inputs: Inputs<'_>) -> Option<(u64, Option<u8>)> {
         Step::JoinMember { member, .. } | Step::PromotePrimary { member, .. } => member.ordinal,
         Step::DisjoinMember { survivor, .. }
         | Step::RemoveGhostMember { survivor, .. }
-        | Step::SetUpReplication { primary: survivor, .. } => survivor.ordinal,
+        | Step::SetUpReplication { primary: survivor, .. }
+        | Step::CreateGrid { through: survivor, .. }
+        | Step::UpdateGrid { through: survivor, .. }
+        | Step::DeleteGrid { through: survivor, .. } => survivor.ordinal,
         Step::SetTemplate { .. }
         | Step::ScaleStatefulSet { .. }
         | Step::ResetMember { .. }
         | Step::CancelTask { .. }
         | Step::DeleteVolume { .. }
-        | Step::CreateGrid { .. }
-        | Step::UpdateGrid { .. }
-        | Step::DeleteGrid { .. }
         | Step::UploadTemplate { .. }
         | Step::DeleteTemplate { .. }
         | Step::GrowVolume { .. }
@@ -257,7 +257,8 @@ fn close(inputs: Inputs<'_>, event: Event) -> Decision {
     Decision::Record(resumed.unwrap_or_else(|| vec![event]))
 }
 
-fn resumed(inputs: Inputs<'_>, evidence: &str, then: Vec<Event>) -> Option<Vec<Event>> {
+/// The records that let a parked operation go on, and then these; none when it is not parked.
+pub(super) fn resumed(inputs: Inputs<'_>, evidence: &str, then: Vec<Event>) -> Option<Vec<Event>> {
     let parked = inputs.state.operation.as_ref()?.parked.is_some();
     parked.then(|| {
         let mut events = vec![Event::OperationResumed { evidence: evidence.to_owned() }];
@@ -480,6 +481,15 @@ pub(crate) fn window(inputs: Inputs<'_>) -> Duration {
             | Step::RemoveGhostMember { survivor, .. }
             | Step::SetUpReplication { primary: survivor, .. },
         ) => views::changed(inputs.seen, survivor.ordinal, &survivor.incarnation),
+        // What cannot be read is judged once nothing of it can be on its way any more.
+        Some(
+            Step::CreateGrid { name, .. }
+            | Step::UpdateGrid { name, .. }
+            | Step::DeleteGrid { name, .. },
+        ) => inputs.seen.grid(name).is_err(),
+        Some(Step::UploadTemplate { name, .. } | Step::DeleteTemplate { name, .. }) => {
+            inputs.seen.template(name).is_err()
+        }
         _ => false,
     };
     two(inputs, changed)

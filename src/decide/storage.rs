@@ -64,11 +64,7 @@ fn begin(inputs: Inputs<'_>) -> Decision {
         return Decision::Rest;
     }
     let goal = Goal::Storage { size: wanted.storage.clone() };
-    let failed = state
-        .recent
-        .iter()
-        .any(|ended| ended.goal == goal && matches!(ended.end, End::Failed { .. }));
-    if failed && !watch.settled(times.orphan) {
+    if state.failed_at(&goal).is_some() && !watch.settled(times.orphan) {
         return Decision::Rest;
     }
     let reason = format!("claim {} asks for {from}, the spec for {}", claim.name, wanted.storage);

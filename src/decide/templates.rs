@@ -2,9 +2,9 @@
 //! the grids are gone, one at a time, when nothing else is going on.
 
 use xsld_journal::event::{Cause, End, Event, Goal, OperationKind, Step, Survivor};
-use xsld_journal::state::{EndedOperation, OpenStep, Operation, Progress};
+use xsld_journal::state::{OpenStep, Operation, Progress};
 
-use super::grids::{attempt, gave_up};
+use super::grids::{attempt, gave_up, give_way, is_past, not_yet, superseded, unread};
 use super::steps::{Standing, again, done};
 use super::{Decision, Inputs, Waiting, WantedGrid, WantedTemplate, converge, evidence, views};
 use crate::crd::conditions::ConditionReason as Reason;
@@ -19,12 +19,12 @@ const TEMPLATE_FIELD: &str = "templateName";
 pub(super) fn decide(inputs: Inputs<'_>, grids: impl Fn(Inputs<'_>) -> Decision) -> Decision {
     let first = match &inputs.state.operation {
         Some(operation) if matches!(operation.goal, Goal::Template { .. }) => {
-            return proceed(inputs, operation);
+            return give_way(inputs, operation, proceed(inputs, operation));
         }
         Some(_) => return grids(inputs),
         None => begin(inputs, Task::Upload),
     };
-    converge::first(first, || converge::first(grids(inputs), || begin(inputs, Task::Delete)))
+    converge::any(first, || converge::any(grids(inputs), || begin(inputs, Task::Delete)))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +83,10 @@ fn begin(inputs: Inputs<'_>, wanted: Task) -> Decision {
             Need::Nothing | Need::Work(_) | Need::Adoption => continue,
         };
         let goal = goal_of(uid, template);
+        if let Some(waiting) = not_yet(inputs, &format!("template {}", template.name)) {
+            held = Decision::Wait(waiting);
+            continue;
+        }
         if is_given_up(inputs, &goal) || in_use(inputs, uid, template).is_some() {
             continue;
         }
@@ -123,27 +127,16 @@ fn reason(inputs: Inputs<'_>, uid: &str, template: &WantedTemplate, task: Task) 
     }
 }
 
-/// The last operation on this template, when it failed to reach this very goal.
-fn failed<'a>(inputs: Inputs<'a>, goal: &Goal) -> Option<&'a EndedOperation> {
-    let Goal::Template { template_uid: wanted, .. } = goal else { return None };
-    let about_it = |ended: &&EndedOperation| matches!(&ended.goal, Goal::Template { template_uid, .. } if template_uid == wanted);
-    let last = inputs.state.recent.iter().rev().find(about_it)?;
-    (matches!(last.end, End::Failed { .. }) && last.goal == *goal).then_some(last)
-}
-
 /// What the group refused is not asked again until the documents change. A deletion has nothing
 /// that could change: it is asked again when the group has long been the same.
 fn is_given_up(inputs: Inputs<'_>, goal: &Goal) -> bool {
-    let Some(last) = failed(inputs, goal) else { return false };
+    let Some(last) = inputs.state.failed_at(goal) else { return false };
     last.kind != OperationKind::TemplateDelete || gave_up(inputs)
 }
 
 /// Why the group refused what is wanted of this template now, if it did.
 pub fn refused<'a>(inputs: Inputs<'a>, uid: &str, template: &WantedTemplate) -> Option<&'a str> {
-    match &failed(inputs, &goal_of(uid, template))?.end {
-        End::Failed { reason } => Some(reason),
-        End::Succeeded | End::Superseded { .. } => None,
-    }
+    inputs.state.failed_at(&goal_of(uid, template)).map(|failed| failed.reason.as_str())
 }
 
 /// What keeps a template that is to go from going: the grids that are made from it.
@@ -205,17 +198,17 @@ pub fn missing(inputs: Inputs<'_>, grid: &WantedGrid) -> Option<String> {
 fn proceed(inputs: Inputs<'_>, operation: &Operation) -> Decision {
     let Goal::Template { template_uid, name, .. } = &operation.goal else { return Decision::Rest };
     let ended = |end: End| Decision::Record(vec![Event::OperationEnded { end }]);
+    let Some(template) = inputs.wanted.templates.get(template_uid) else {
+        return superseded(inputs, "the GridTemplate cannot be used now");
+    };
     if let Some(parked) = &operation.parked {
         return Decision::wait(Reason::Parked, parked.message.clone());
     }
-    let Some(template) = inputs.wanted.templates.get(template_uid) else {
-        return ended(End::Superseded { by: "the GridTemplate cannot be used now".to_owned() });
-    };
     if goal_of(template_uid, template) != operation.goal {
         return ended(End::Superseded { by: format!("generation {}", template.generation) });
     }
     if let Err(unseen) = inputs.seen.template(name) {
-        return Decision::wait(Reason::GroupUnreachable, unseen);
+        return unread(inputs, unseen);
     }
     let task = match needs(inputs, template_uid, template) {
         Need::Nothing | Need::Adoption => return ended(End::Succeeded),
@@ -245,13 +238,15 @@ fn step(task: Task, uid: &str, template: &WantedTemplate, through: Survivor) -> 
 
 /// How an open step stands: only what the group shows decides.
 pub(super) fn standing(inputs: Inputs<'_>, open: &OpenStep) -> Standing {
-    let (name, wanted) = match &open.step {
-        Step::UploadTemplate { name, digest, .. } => (name, Some(digest)),
-        Step::DeleteTemplate { name, .. } => (name, None),
+    let (name, through, wanted) = match &open.step {
+        Step::UploadTemplate { name, through, digest, .. } => (name, through, Some(digest)),
+        Step::DeleteTemplate { name, through, .. } => (name, through, None),
         _ => return done(),
     };
+    let past = is_past(inputs, open, through);
     let shown = match inputs.seen.template(name) {
         Ok(shown) => shown,
+        Err(_) if past => return Standing::Void,
         Err(unseen) => {
             let message = format!("{} cannot be judged: {unseen}", open.step.describe());
             return Standing::InDoubt(Waiting::new(Reason::InDoubt, message));
@@ -269,6 +264,7 @@ pub(super) fn standing(inputs: Inputs<'_>, open: &OpenStep) -> Standing {
             Standing::Failed { reason }
         }
         Progress::Accepted { .. } => Standing::InDoubt(Waiting::new(Reason::InDoubt, message)),
+        Progress::Intended | Progress::Unknown { .. } if past => Standing::Void,
         Progress::Intended | Progress::Unknown { .. } => again(inputs, &message),
     }
 }

@@ -1,7 +1,7 @@
 //! A small world for the tests of decisions: a cache of members that answer as they should, and
 //! verbs that break it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -62,6 +62,7 @@ impl World {
             grids: BTreeMap::new(),
             templates: BTreeMap::new(),
             unread: false,
+            others: BTreeSet::new(),
         };
         let seen = Observation {
             at: Moment::default(),

@@ -178,6 +178,12 @@ impl<'a> Grid<'a> {
                  while; or {or_let_go}"
             );
         }
+        if let Err(problem) = &self.inputs.cache {
+            return format!("the DataGrid is being deleted and waits: {}", problem.message);
+        }
+        if let Some(waiting) = &self.inputs.put_off {
+            return format!("the DataGrid is being deleted: {}", waiting.message);
+        }
         if let Some(other) = self.other {
             let other = operation::named(other);
             return format!("the DataGrid is being deleted: grid {name} waits for {other}");
@@ -260,7 +266,10 @@ impl<'a> Grid<'a> {
     }
 
     fn error_message(&self) -> String {
-        format!("the group shows grid {} in error", self.name)
+        match &self.inputs.put_off {
+            Some(waiting) => waiting.message.clone(),
+            None => format!("the group shows grid {} in error", self.name),
+        }
     }
 
     fn progressing(&self) -> Verdict {
@@ -305,6 +314,10 @@ impl<'a> Grid<'a> {
         if let (Err(problem), false) = (&self.inputs.cache, self.deleting) {
             return Verdict::yes(problem.reason, problem.message.clone());
         }
+        let put_off = self.inputs.put_off.as_ref().filter(|_| !self.deleting);
+        if let Some(waiting) = put_off.filter(|it| it.reason != Reason::NotConverging) {
+            return Verdict::yes(waiting.reason, waiting.message.clone());
+        }
         match self.other.filter(|_| self.own.is_none() && self.has_work()) {
             Some(other) => {
                 let message = format!("grid {} waits for {}", self.name, operation::named(other));
@@ -338,6 +351,10 @@ impl<'a> Grid<'a> {
         if let Some(reason) = inputs.refused {
             return Verdict::yes(Reason::Refused, self.refusal(reason));
         }
+        let put_off = inputs.put_off.as_ref();
+        if let Some(waiting) = put_off.filter(|it| it.reason == Reason::NotConverging) {
+            return Verdict::yes(waiting.reason, waiting.message.clone());
+        }
         if !inputs.invalid.is_empty() && !self.deleting {
             return Verdict::yes(Reason::SpecInvalid, validate::summary(inputs.invalid));
         }
@@ -362,7 +379,8 @@ fn journal(inputs: &GridInputs<'_>, grid: &Grid<'_>) -> Option<JournalStatus> {
     let (Some(state), Some(head)) = (inputs.state, inputs.head) else { return former };
     let applied = state.grids.get(inputs.uid).map(|grid| grid.seq);
     let ended = state.recent.iter().filter(|ended| is_about(&ended.goal, inputs.uid));
-    let last = ended.map(|ended| ended.ended_seq).chain(applied).max();
+    let tried = state.tried.get(inputs.uid).map(|tried| tried.ended_seq);
+    let last = ended.map(|ended| ended.ended_seq).chain(applied).chain(tried).max();
     if last.is_none() && grid.own.is_none() {
         return former;
     }

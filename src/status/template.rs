@@ -176,7 +176,8 @@ fn journal(inputs: &TemplateInputs<'_>) -> Option<JournalStatus> {
         let applied = recorded(inputs, upload).map(|uploaded| uploaded.seq);
         let about_it = |goal: &Goal| is_about(goal, inputs.uid);
         let ended = upload.state.recent.iter().filter(|ended| about_it(&ended.goal));
-        let last = ended.map(|ended| ended.ended_seq).chain(applied).max();
+        let tried = upload.state.tried.get(inputs.uid).map(|tried| tried.ended_seq);
+        let last = ended.map(|ended| ended.ended_seq).chain(applied).chain(tried).max();
         let working = own(inputs, upload).is_some();
         let last = if working { upload.head.map(|head| head.seq) } else { last };
         Some((last?, upload.head?))

@@ -48,6 +48,7 @@ pub(super) fn wanted(
         grids: BTreeMap::clone(&grids.wanted),
         templates: BTreeMap::clone(&grids.templates.wanted),
         unread: grids.unread,
+        others: grids.all.union(&grids.templates.all).cloned().collect(),
     };
     (wanted, json)
 }

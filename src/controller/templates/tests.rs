@@ -9,6 +9,7 @@ fn caches(all: &[(&str, &[(&str, &str)])]) -> Vec<Candidate> {
             uid: text(name),
             labels: labels.iter().map(|(key, value)| (text(key), text(value))).collect(),
             is_anothers: labels.contains(&("operator", "another")),
+            going: false,
         })
         .collect()
 }

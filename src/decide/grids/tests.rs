@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use super::recovery::RECOVERIES_MAX;
 use super::*;
 use crate::decide::testing::World;
 use crate::observation::Unread;
+use crate::xsld::view::GroupMember;
 
 const UID: &str = "grid-uid";
 
@@ -213,4 +215,376 @@ fn an_open_change_is_not_taken_for_done_while_the_data_grids_cannot_be_read() {
     for _ in 0..3 {
         assert!(matches!(world.settled(), Decision::InDoubt(_)));
     }
+}
+
+/// Grids that the group does not have, with these numbers.
+fn want_grids(world: &mut World, numbers: std::ops::Range<u32>) {
+    for number in numbers {
+        let name = format!("n{number:02}");
+        let uid = format!("uid-{name}");
+        let grid = WantedGrid { name, ..world.wanted.grids[UID].clone() };
+        world.wanted.grids.insert(uid, grid);
+    }
+}
+
+#[test]
+fn twenty_refused_grids_are_each_asked_for_once() {
+    let mut world = world(GridStatus::Online);
+    want_grids(&mut world, 0..20);
+    for _ in 0..20 {
+        let begin = world.settled();
+        assert!(matches!(begin, Decision::Begin { .. }), "{begin:?}");
+        world.follow(begin);
+        let end = End::Failed { reason: "refused 400: no".into() };
+        world.apply(Event::OperationEnded { end });
+    }
+    assert_eq!(world.settled(), Decision::Rest, "one of them is asked for again");
+    let grid = world.wanted.grids["uid-n00"].clone();
+    assert_eq!(refused_grid(world.inputs(), "uid-n00", &grid), Some("refused 400: no"));
+    world.wanted.grids.get_mut("uid-n00").unwrap().digest = "other".into();
+    assert!(matches!(world.settled(), Decision::Begin { .. }), "another spec begins anew");
+}
+
+#[test]
+fn five_grids_that_somebody_deletes_again_and_again_are_left_alone() {
+    let mut world = world(GridStatus::Online);
+    want_grids(&mut world, 0..5);
+    let mut begun = 0;
+    for _ in 0..40 {
+        world.time_us += 1_000_000;
+        let decision = world.settled();
+        if matches!(decision, Decision::Begin { .. }) {
+            begun += 1;
+            world.follow(decision);
+            world.apply(Event::OperationEnded { end: End::Succeeded });
+        }
+    }
+    assert_eq!(begun, 5 * converge::REPEATS_MAX);
+    let Decision::Wait(waiting) = world.settled() else { panic!("nothing is told") };
+    assert_eq!(waiting.reason, Reason::NotConverging);
+    let grid = world.wanted.grids["uid-n00"].clone();
+    let told = put_off(world.inputs(), "uid-n00", &grid).unwrap();
+    assert_eq!(told.reason, Reason::NotConverging);
+}
+
+#[test]
+fn a_grid_in_error_stays_while_a_member_is_away_that_may_hold_its_entries() {
+    type Trouble = fn(&mut World);
+    let troubles: [(Trouble, &str); 4] = [
+        (|world| drop(world.seen.pods.remove(&1)), "has no pod"),
+        (|world| world.seen.pods.get_mut(&1).unwrap().deleting = true, "is ending"),
+        (|world| world.pod_with(1, 1), "does not answer"),
+        (|world| world.seen.pods.get_mut(&1).unwrap().running = false, "is not up"),
+    ];
+    for (trouble, why) in troubles {
+        let mut world = world(GridStatus::Error);
+        trouble(&mut world);
+        let Decision::Wait(waiting) = world.settled() else { panic!("{why}: it is made again") };
+        assert_eq!(waiting.reason, Reason::RecoveringGrid);
+        assert!(waiting.message.contains(&format!("c-1 {why}")), "{}", waiting.message);
+        world.pod_up(1);
+        world.everybody_lists(&[0, 1]);
+        begun(&mut world);
+        trouble(&mut world);
+        assert!(matches!(world.settled(), Decision::Wait(_)), "{why}, once it is begun");
+    }
+}
+
+#[test]
+fn a_grid_in_error_stays_while_the_group_lists_somebody_whom_nobody_knows() {
+    let mut world = world(GridStatus::Error);
+    let grid = world.wanted.grids[UID].clone();
+    assert_eq!(recovery::waits(world.inputs(), UID, &grid), None);
+    for report in world.seen.reports.values_mut() {
+        for view in std::iter::once(&mut report.group).chain(&mut report.group_again) {
+            let Answer::Known(view) = view else { continue };
+            let another = GroupMember { name: "c-7".into(), ..view.members[1].clone() };
+            view.members.push(another);
+        }
+    }
+    let waiting = recovery::waits(world.inputs(), UID, &grid).unwrap();
+    assert!(waiting.message.contains("c-7 is listed by the group"), "{}", waiting.message);
+}
+
+#[test]
+fn while_another_operation_is_open_its_end_is_what_a_grid_waits_for() {
+    let mut world = world(GridStatus::Online);
+    want_another(&mut world);
+    let grid = world.wanted.grids["other-uid"].clone();
+    world.task(1, xsld_journal::event::StepKey(uuid::Uuid::from_u128(99)), TaskStatus::Running);
+    world.settled();
+    let told = |world: &World| put_off(world.inputs(), "other-uid", &grid).map(|it| it.reason);
+    assert_eq!(told(&world), Some(Reason::ForeignTask));
+    let goal = Goal::Members { size: 3, catalogs: 3 };
+    let cause = Cause { generation: 2, reason: "size 2 -> 3".into() };
+    world.apply(Event::OperationBegun { kind: OperationKind::ScaleUp, goal, cause });
+    assert_eq!(told(&world), None, "the task is that one's");
+}
+
+#[test]
+fn a_recovery_gives_way_while_it_waits_and_its_rounds_are_remembered() {
+    let mut world = world(GridStatus::Error);
+    begun(&mut world);
+    done_again(&mut world);
+    want_another(&mut world);
+    for round in 1..RECOVERIES_MAX {
+        show(&mut world, Some(GridStatus::Error));
+        world.watch.unsettle();
+        let Decision::Record(events) = world.settled() else { panic!("{round}: it does not end") };
+        let [Event::OperationEnded { end: End::Superseded { .. } }] = &events[..] else {
+            panic!("{events:?}")
+        };
+        world.apply(events[0].clone());
+        let other = world.decide();
+        assert!(matches!(&other, Decision::Begin { kind: OperationKind::GridCreate, .. }));
+        world.follow(other);
+        world.apply(Event::OperationEnded { end: End::Succeeded });
+        world.wanted.grids.remove("other-uid");
+        world.apply(Event::ObjectGone {
+            uid: "other-uid".into(),
+            name: "h".into(),
+            reason: "gone".into(),
+        });
+        world.watch.unsettle();
+        let wait = world.times.settle * 2_u32.pow(round);
+        assert!(matches!(world.after(wait - Duration::from_secs(1)), Decision::Wait(_)));
+        world.watch.unsettle();
+        let due = world.after(wait);
+        assert!(matches!(&due, Decision::Begin { kind: OperationKind::GridRecover, .. }));
+        world.follow(due);
+        done_again(&mut world);
+        want_another(&mut world);
+    }
+    world.wanted.grids.remove("other-uid");
+    show(&mut world, Some(GridStatus::Error));
+    let Decision::Record(events) = world.settled() else { panic!("it is made again for ever") };
+    assert!(matches!(&events[0], Event::OperationEnded { end: End::Failed { .. } }), "{events:?}");
+}
+
+#[test]
+fn an_operation_on_a_grid_that_cannot_be_read_ends_and_is_begun_when_it_can() {
+    let mut world = world(GridStatus::Online);
+    world.wanted.grids.get_mut(UID).unwrap().deleting = true;
+    let begin = world.settled();
+    world.follow(begin);
+    cannot_read(&mut world, None);
+    world.watch.unsettle();
+    world.observe();
+    assert!(matches!(world.decide(), Decision::Wait(_)), "one look says nothing");
+    let end = world.settled();
+    let Decision::Record(events) = &end else { panic!("{end:?}") };
+    assert!(matches!(&events[0], Event::OperationEnded { end: End::Superseded { .. } }));
+    world.follow(end);
+    assert_eq!(world.settled(), Decision::Rest);
+    show(&mut world, Some(GridStatus::Online));
+    assert!(matches!(world.settled(), Decision::Begin { kind: OperationKind::GridDelete, .. }));
+}
+
+/// A deletion that was sent, and of which no answer came.
+fn sent(world: &mut World) {
+    world.wanted.grids.get_mut(UID).unwrap().deleting = true;
+    let begin = world.settled();
+    world.follow(begin);
+    let Decision::Run { step, .. } = world.settled() else { panic!("nothing is sent") };
+    let key = world.intend(step);
+    world.apply(Event::StepUnknown { key, reason: "no answer".into() });
+}
+
+#[test]
+fn a_step_that_nobody_can_judge_is_void_once_nothing_of_it_can_be_on_its_way() {
+    let mut world = world(GridStatus::Online);
+    sent(&mut world);
+    cannot_read(&mut world, None);
+    assert!(matches!(world.settled(), Decision::InDoubt(_)));
+    let later = world.times.orphan;
+    let Decision::Record(events) = world.after(later) else { panic!("it blocks for ever") };
+    assert!(events.iter().any(|event| event.name() == "step_void"), "{events:?}");
+}
+
+#[test]
+fn a_deletion_stays_in_doubt_while_its_process_stands_still() {
+    let mut world = world(GridStatus::Online);
+    sent(&mut world);
+    cannot_read(&mut world, None);
+    world.seen.reports.get_mut(&0).unwrap().tasks = Answer::Unknown { reason: "late".into() };
+    let later = world.times.orphan;
+    let decision = world.after(later);
+    let void = matches!(&decision, Decision::Record(events)
+        if events.iter().any(|event| event.name() == "step_void"));
+    assert!(!void, "it may still carry it out: {decision:?}");
+}
+
+/// A parked deletion whose process accepts connections and answers nothing.
+fn parked_on_a_silent_process() -> World {
+    let mut world = world(GridStatus::Online);
+    sent(&mut world);
+    cannot_read(&mut world, None);
+    world.seen.reports.get_mut(&0).unwrap().tasks = Answer::Unknown { reason: "late".into() };
+    let (reason, message) = ("InDoubt".to_owned(), "no evidence".to_owned());
+    world.apply(Event::OperationParked { reason, message });
+    world.wanted.others.insert(UID.into());
+    world
+}
+
+#[test]
+fn a_parked_deletion_waits_for_nobody_once_nobody_wants_anything_of_the_grid() {
+    let letting_go: [fn(&mut World); 2] = [
+        |world| {
+            world.wanted.grids.remove(UID);
+            world.wanted.others.clear();
+        },
+        |world| world.wanted.grids.get_mut(UID).unwrap().delete_grid = false,
+    ];
+    for let_go in letting_go {
+        let mut world = parked_on_a_silent_process();
+        let orphan = world.times.orphan;
+        assert!(matches!(world.after(orphan), Decision::InDoubt(_)), "somebody waits for it");
+        let_go(&mut world);
+        let ends = world.after(orphan);
+        let Decision::Record(events) = &ends else { panic!("it waits for ever: {ends:?}") };
+        let names: Vec<_> = events.iter().map(Event::name).collect();
+        assert_eq!(names, ["operation_resumed", "step_void"]);
+        world.follow(ends);
+        show(&mut world, Some(GridStatus::Online));
+        let ends = world.settled();
+        let Decision::Record(events) = &ends else { panic!("{ends:?}") };
+        assert!(matches!(&events[..], [Event::OperationEnded { .. }]), "{events:?}");
+        world.follow(ends);
+        assert!(world.state.operation.is_none());
+    }
+}
+
+#[test]
+fn a_parked_deletion_stays_in_doubt_while_it_could_hit_what_somebody_wants() {
+    type Wish = fn(&mut World);
+    let wishes: [(Wish, &str); 3] = [
+        (|world| drop(world.wanted.grids.remove(UID)), "its DataGrid is there, and broken"),
+        (
+            |world| {
+                let grid = world.wanted.grids.remove(UID).unwrap();
+                world.wanted.others.clear();
+                world.wanted.grids.insert("new".into(), WantedGrid { deleting: false, ..grid });
+            },
+            "another DataGrid has its name",
+        ),
+        (
+            |world| {
+                world.wanted.grids.clear();
+                world.wanted.others.clear();
+                world.wanted.unread = true;
+            },
+            "nobody knows which are there",
+        ),
+    ];
+    for (wish, why) in wishes {
+        let mut world = parked_on_a_silent_process();
+        wish(&mut world);
+        let orphan = world.times.orphan;
+        assert!(matches!(world.after(orphan * 2), Decision::InDoubt(_)), "{why}");
+    }
+}
+
+#[test]
+fn a_parked_operation_without_a_step_ends_with_its_data_grid() {
+    let mut world = world(GridStatus::Error);
+    begun(&mut world);
+    let (reason, message) = ("InDoubt".to_owned(), "no evidence".to_owned());
+    world.apply(Event::OperationParked { reason, message });
+    assert!(matches!(world.settled(), Decision::Wait(waits) if waits.reason == Reason::Parked));
+    world.wanted.grids.clear();
+    let ends = world.settled();
+    assert!(matches!(&ends, Decision::Record(_)), "it waits for a person: {ends:?}");
+    world.follow(ends);
+    assert!(world.state.operation.is_none());
+}
+
+#[test]
+fn nothing_is_begun_beside_another_task_and_a_step_in_doubt_says_what_it_waits_for() {
+    let mut world = world(GridStatus::Online);
+    sent(&mut world);
+    let foreign = xsld_journal::event::StepKey(uuid::Uuid::from_u128(99));
+    world.task(1, foreign, TaskStatus::Running);
+    let Decision::InDoubt(waiting) = world.settled() else { panic!("{:?}", world.settled()) };
+    assert_eq!(waiting.reason, Reason::ForeignTask);
+    let mut rests = self::world(GridStatus::Online);
+    want_another(&mut rests);
+    rests.task(1, foreign, TaskStatus::Running);
+    let Decision::Wait(waiting) = rests.settled() else { panic!("{:?}", rests.settled()) };
+    assert_eq!(waiting.reason, Reason::ForeignTask);
+    rests.task(1, foreign, TaskStatus::Success);
+    assert!(matches!(rests.settled(), Decision::Begin { .. }));
+}
+
+#[test]
+fn a_grid_task_that_makes_no_progress_is_cancelled() {
+    let mut world = world(GridStatus::Online);
+    sent(&mut world);
+    let key = world.state.open_step().unwrap().key;
+    world.apply(Event::StepAccepted { key, task: Some(1) });
+    world.task(0, key, TaskStatus::Running);
+    assert!(matches!(world.settled(), Decision::Wait(_)), "it is under way");
+    let stall = world.times.task_stall;
+    let decision = world.after(stall);
+    assert!(
+        matches!(&decision, Decision::Run { step: Step::CancelTask { task: 1, .. }, .. }),
+        "{decision:?}"
+    );
+}
+
+#[test]
+fn a_scale_down_without_room_does_not_keep_the_grid_that_would_make_it() {
+    let mut world = world(GridStatus::Online);
+    world.wanted.size = 1;
+    for report in world.seen.reports.values_mut() {
+        let views = std::iter::once(&mut report.group).chain(&mut report.group_again);
+        for view in views {
+            let Answer::Known(view) = view else { continue };
+            for member in &mut view.members {
+                (member.capacity, member.used) = (Some(1), Some(900));
+            }
+        }
+    }
+    let Decision::Wait(waiting) = world.settled() else { panic!("{:?}", world.settled()) };
+    assert_eq!(waiting.reason, Reason::CapacityShort);
+    world.wanted.grids.get_mut(UID).unwrap().deleting = true;
+    assert!(matches!(world.settled(), Decision::Begin { kind: OperationKind::GridDelete, .. }));
+}
+
+#[test]
+fn nothing_is_remembered_of_a_datagrid_that_is_gone() {
+    let mut world = world(GridStatus::Online);
+    let wanted = world.wanted.grids.remove(UID).unwrap();
+    world.wanted.others.insert(UID.into());
+    assert_eq!(world.settled(), Decision::Rest, "it is there, and its spec is broken");
+    world.wanted.others.clear();
+    world.wanted.unread = true;
+    assert_eq!(world.settled(), Decision::Rest, "nobody knows whether it is there");
+    world.wanted.unread = false;
+    let gone = world.settled();
+    let Decision::Record(events) = &gone else { panic!("{gone:?}") };
+    assert_eq!(events[0].name(), "object_gone");
+    world.follow(gone);
+    assert!(world.state.grids.is_empty());
+    assert_eq!(world.settled(), Decision::Rest);
+    world.wanted.grids.insert("another-uid".into(), wanted);
+    let Decision::Record(events) = world.settled() else { panic!("it is not taken over") };
+    assert_eq!(events[0].name(), "grid_adopted");
+}
+
+#[test]
+fn a_grid_that_was_there_before_is_changed_or_told_by_policy() {
+    let fields: BTreeMap<String, String> = BTreeMap::from([("lockTimeout".into(), "15".into())]);
+    let mut world = world(GridStatus::Online);
+    world.state.grids.clear();
+    world.wanted.grids.get_mut(UID).unwrap().fields = fields;
+    let Some(Answer::Known(grids)) = &mut world.seen.grids else { panic!() };
+    let live = grids.there_mut().get_mut("g").unwrap();
+    live.fields.insert("lockTimeout".into(), "44".into());
+    assert!(matches!(world.settled(), Decision::Begin { kind: OperationKind::GridUpdate, .. }));
+    world.wanted.grids.get_mut(UID).unwrap().correct_drift = false;
+    let adopted = world.settled();
+    let Decision::Record(events) = &adopted else { panic!("{adopted:?}") };
+    assert_eq!(events[0].name(), "grid_adopted");
+    world.follow(adopted);
+    assert_eq!(world.settled(), Decision::Rest, "the difference is told and left");
 }

@@ -10,8 +10,8 @@ use xsld_journal::store::StreamHead;
 
 use super::*;
 use crate::crd::{DataGrid, DataGridSpec};
-use crate::decide::WantedGrid;
 use crate::decide::testing::World;
+use crate::decide::{Waiting, WantedGrid};
 use crate::observation::Shown;
 use crate::status::{Problem, grid as compute};
 use crate::validate::Invalid;
@@ -26,6 +26,7 @@ struct Scene {
     invalid: Vec<Invalid>,
     cache: Result<&'static str, Problem>,
     refused: Option<&'static str>,
+    put_off: Option<Waiting>,
     blind: bool,
     head: u64,
     now: Timestamp,
@@ -59,6 +60,7 @@ impl Scene {
             invalid: vec![],
             cache: Ok("c"),
             refused: None,
+            put_off: None,
             blind: false,
             head: 40,
             now: "2026-11-23T19:00:00Z".parse().unwrap(),
@@ -86,6 +88,7 @@ impl Scene {
             seen: (!self.blind).then_some(&self.world.seen),
             state: Some(&self.world.state),
             refused: self.refused,
+            put_off: self.put_off.clone(),
             head: Some(StreamHead {
                 seq: self.head,
                 stream_seq: 5,
@@ -162,6 +165,22 @@ const MUTATIONS: &[Mutation] = &[
             s.absent();
         },
         &[Type::Ready, Type::Deferred],
+    ),
+    (
+        "in error, and its recovery waits",
+        |s| {
+            s.live(GridStatus::Error, "30");
+            s.put_off = Some(Waiting::new(Reason::RecoveringGrid, "c-2 is away"));
+        },
+        &[Type::Ready, Type::Degraded, Type::Deferred],
+    ),
+    (
+        "set back too often",
+        |s| {
+            s.absent();
+            s.put_off = Some(Waiting::new(Reason::NotConverging, "put right 3 times"));
+        },
+        &[Type::Ready, Type::NeedsAttention],
     ),
     ("nobody tells the grids", |s| s.world.seen.grids = None, &[Type::Ready, Type::Degraded]),
     ("nothing was looked at", |s| s.blind = true, &[Type::Ready, Type::Degraded]),
@@ -288,4 +307,29 @@ fn a_grid_that_is_not_made_yet_has_no_journal_and_no_template() {
     let status = scene.status();
     assert!(status.journal.is_some());
     assert_eq!(status.conditions[0].status, "True");
+}
+
+#[test]
+fn a_grid_that_goes_tells_what_keeps_it_and_what_would_end_that() {
+    let mut scene = Scene::online();
+    scene.object.metadata.deletion_timestamp = Some(Time(scene.now));
+    scene.world.seen.grids = None;
+    let ready = scene.status().conditions.remove(0);
+    assert_eq!(&*ready.reason, "Deleting");
+    assert!(ready.message.contains("no member of the group tells its grids"), "{}", ready.message);
+    assert!(ready.message.contains("deletionPolicy to Retain"), "{}", ready.message);
+    scene.live(GridStatus::Online, "30");
+    scene.refused = Some("refused 403: no");
+    let attention = scene.told(Type::NeedsAttention);
+    assert_eq!(attention, ("True".into(), "Refused".into()));
+    let ready = scene.status().conditions.remove(0);
+    assert!(ready.message.contains("refused 403"), "{}", ready.message);
+    assert!(ready.message.contains("deletionPolicy to Retain"), "{}", ready.message);
+    scene.refused = None;
+    scene.put_off = Some(Waiting::new(Reason::Paused, "spec.paused is set"));
+    let ready = scene.status().conditions.remove(0);
+    assert!(ready.message.contains("spec.paused is set"), "{}", ready.message);
+    scene.cache = Err(problem(Reason::WaitingForCache));
+    let ready = scene.status().conditions.remove(0);
+    assert!(ready.message.contains("look at the cache"), "{}", ready.message);
 }

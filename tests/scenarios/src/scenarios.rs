@@ -13,6 +13,7 @@ mod failures;
 mod faults;
 mod fencing;
 mod foreign;
+mod grid_faults;
 mod grids;
 mod input;
 mod losses;
@@ -70,6 +71,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(endpoint::scenarios());
     all.extend(plans::scenarios());
     all.extend(with_their_own(grids::scenarios()));
+    all.extend(with_their_own(grid_faults::scenarios()));
     all.extend(with_their_own(templates::scenarios()));
     all.extend(with_their_own(profile::scenarios()));
     all.extend(with_their_own(input::scenarios()));
