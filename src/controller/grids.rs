@@ -4,15 +4,17 @@
 //! cache's pass. Its own reconcile only finds the cache, keeps the finalizer, and tells what is in
 //! the way.
 
+mod binding;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::{ObjectRef, Store as Cache};
 use kube::{Api, Resource as _, ResourceExt};
 use xsld_journal::state::CacheState;
 
+use self::binding::{Holder, elsewhere, find, meant};
 use super::findings::{Findings, Thing};
 use super::mark::Whose;
 use super::pass::Pass;
@@ -29,9 +31,6 @@ use crate::status::{self, GridInputs, Problem, publish};
 use crate::validate::{self, GridTemplateSource, Invalid, ValidGrid};
 use crate::xsld::call::GridBody;
 
-/// The name of the cache that a DataGrid is about, or why there is none.
-type Found = Result<String, Problem>;
-
 /// The DataGrids of one cache.
 #[derive(Default)]
 pub struct Grids {
@@ -43,6 +42,8 @@ pub struct Grids {
     pub bodies: BTreeMap<String, (String, GridBody)>,
     /// What keeps one from being worked on, by UID.
     pub invalid: BTreeMap<String, Vec<Invalid>>,
+    /// Those whose spec names another cache than the one that has their grid, by UID.
+    pub elsewhere: BTreeMap<String, Problem>,
     /// UIDs of all DataGrids of the namespace.
     pub all: BTreeSet<String>,
     /// The templates that some of them are made from.
@@ -63,12 +64,12 @@ impl Grids {
     }
 }
 
-/// The caches that a DataGrid may be about, so that its change is looked at in their passes.
+/// The caches in a DataGrid's namespace: each may be the one that has its grid.
 pub fn caches_of(grid: &DataGrid, caches: &Cache<XsldCache>) -> Vec<ObjectRef<XsldCache>> {
-    match resolve(grid, caches) {
-        Ok(name) => vec![ObjectRef::new(&name).within(&grid.namespace().unwrap_or_default())],
-        Err(_) => vec![],
-    }
+    let namespace = grid.namespace();
+    let all = caches.state();
+    let here = all.iter().filter(|cache| cache.namespace() == namespace);
+    here.map(|cache| ObjectRef::from_obj(&**cache)).collect()
 }
 
 /// The DataGrids in a cache's namespace: one that comes or goes may change what each of them means.
@@ -77,69 +78,6 @@ pub fn beside(cache: &XsldCache, grids: &Cache<DataGrid>) -> Vec<ObjectRef<DataG
     let all = grids.state();
     let here = all.iter().filter(|grid| grid.namespace() == namespace);
     here.map(|grid| ObjectRef::from_obj(&**grid)).collect()
-}
-
-/// The cache that is meant, by the watched caches; where they do not tell, by the API server.
-///
-/// Nobody but the controller of the caches may wait for their store: it wakes only one waiter
-/// (`DelayedInit` of kube-runtime 5 polls one oneshot receiver for all of them), and the other
-/// one, a grid or all caches, would wait for ever.
-async fn find(
-    grid: &DataGrid,
-    caches: &Cache<XsldCache>,
-    context: &Context,
-) -> Result<Found, Error> {
-    let found = resolve(grid, caches);
-    if found.is_ok() {
-        return Ok(found);
-    }
-    let namespace = grid.namespace().unwrap_or_default();
-    let api: Api<XsldCache> = Api::namespaced(context.client.clone(), &namespace);
-    live(grid, &api, context.times.request).await
-}
-
-/// The cache that is meant, by the API server.
-async fn live(grid: &DataGrid, api: &Api<XsldCache>, timeout: Duration) -> Result<Found, Error> {
-    let params = kube::api::ListParams::default();
-    let listed = objects::timed("list the XsldCaches", timeout, api.list(&params)).await?;
-    let names: Vec<String> = listed.items.iter().map(ResourceExt::name_any).collect();
-    Ok(meant(grid, &names))
-}
-
-/// The cache that is meant, by the watched caches.
-fn resolve(grid: &DataGrid, caches: &Cache<XsldCache>) -> Found {
-    among(grid, &caches.state())
-}
-
-/// The cache that is meant, by these.
-fn among(grid: &DataGrid, caches: &[Arc<XsldCache>]) -> Found {
-    let namespace = grid.namespace();
-    let here = caches.iter().filter(|cache| cache.namespace() == namespace);
-    let names: Vec<String> = here.map(|cache| cache.name_any()).collect();
-    meant(grid, &names)
-}
-
-/// The cache that is meant among those of its namespace: the named one, else the only one.
-fn meant(grid: &DataGrid, names: &[String]) -> Found {
-    let missing = |message: String| Problem { reason: Reason::CacheMissing, message };
-    if let Some(reference) = &grid.spec.cache_ref {
-        let name = &reference.name;
-        let found = names.iter().find(|other| *other == name).cloned();
-        return found.ok_or_else(|| {
-            missing(format!("spec.cacheRef names the XsldCache {name}, which does not exist"))
-        });
-    }
-    match names {
-        [only] => Ok(only.clone()),
-        [] => Err(missing("there is no XsldCache in this namespace: create one".to_owned())),
-        several => Err(Problem {
-            reason: Reason::CacheAmbiguous,
-            message: format!(
-                "there are {} XsldCaches in this namespace: say which one is meant by spec.cacheRef",
-                several.len()
-            ),
-        }),
-    }
 }
 
 /// Finds the cache of a DataGrid and keeps its finalizer; its cache's pass does the rest.
@@ -199,7 +137,7 @@ async fn examine(
             None
         }
         // The caches that this looked at may be a moment behind: they are looked at again.
-        Some(Ok(_)) => None,
+        Some(Ok(name)) => cannot_work(grid, caches, &name),
         // Without a cache there is no grid to delete.
         Some(Err(_)) if deleting => {
             if !ours {
@@ -218,6 +156,19 @@ async fn examine(
         findings.write(&status, "", tell(context, grid, Err(problem), &[])).await;
     }
     Action::requeue(findings.next(context.times.poll_idle))
+}
+
+/// Why the pass of a DataGrid's cache does not come to its grids, so that it tells nothing of them.
+fn cannot_work(grid: &DataGrid, caches: &Cache<XsldCache>, name: &str) -> Option<Problem> {
+    let cache = caches.get(&ObjectRef::new(name).within(&grid.namespace().unwrap_or_default()))?;
+    let broken = cache.metadata.deletion_timestamp.is_none() && validate::cache(&cache).is_err();
+    broken.then(|| Problem {
+        reason: Reason::WaitingForCache,
+        message: format!(
+            "the spec of the XsldCache {name} breaks a rule, and nothing is done in it before that \
+             is put right, or the XsldCache is deleted"
+        ),
+    })
 }
 
 async fn tell(
@@ -284,13 +235,19 @@ async fn listed(
     let listed =
         objects::timed("list the DataGrids", context.times.request, api.list(&params)).await?;
     let mut grids = Grids { templates, ..Grids::default() };
+    let here = binding::beside(subject, caches);
     for grid in listed.items {
         let Some(uid) = grid.metadata.uid.clone() else { continue };
         grids.all.insert(uid.clone());
-        let means_this = among(&grid, caches).is_ok_and(|name| name == subject.identity.name);
+        let holder = Holder::of(context, &here, &grid);
+        let means = meant(&grid, &here, holder.as_ref());
+        let means_this = means.is_ok_and(|name| name == subject.identity.name);
         let ours = grid.finalizers().iter().any(|name| name == FINALIZER);
         if !means_this || !ours {
             continue;
+        }
+        if let Some(problem) = elsewhere(&grid, &subject.identity.name) {
+            grids.elsewhere.insert(uid.clone(), problem);
         }
         match validate::grid(&grid) {
             Ok(valid) => {
@@ -374,9 +331,12 @@ pub(super) async fn finish(
         }
         let invalid = pass.grids.invalid.get(uid).map(Vec::as_slice).unwrap_or_default();
         let inputs = pass.inputs(&pass.state);
-        let cache = match wanted.and_then(|grid| missing_template(inputs, uid, grid)) {
-            Some(message) => Err(Problem { reason: Reason::TemplateMissing, message }),
-            None => Ok(pass.subject.identity.name.as_str()),
+        let missing = || wanted.and_then(|grid| missing_template(inputs, uid, grid));
+        let going = object.metadata.deletion_timestamp.is_some();
+        let cache = match (pass.grids.elsewhere.get(uid).filter(|_| !going), missing()) {
+            (Some(problem), _) => Err(problem.clone()),
+            (None, Some(message)) => Err(Problem { reason: Reason::TemplateMissing, message }),
+            (None, None) => Ok(pass.subject.identity.name.as_str()),
         };
         let put_off = wanted.and_then(|grid| decisions::put_off(inputs, uid, grid));
         let refused = wanted.and_then(|grid| decisions::refused_grid(inputs, uid, grid));
@@ -413,53 +373,4 @@ fn missing_template(inputs: Inputs<'_>, uid: &str, grid: &WantedGrid) -> Option<
     let unnamed =
         !inputs.wanted.templates.values().any(|it| Some(&it.name) == grid.template.as_ref());
     template_decisions::missing(inputs, grid).filter(|_| !served && (seen || unnamed))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use kube::client::Body;
-    use serde_json::{Value, json};
-
-    fn grid(spec: Value) -> DataGrid {
-        let metadata = json!({"name": "g", "namespace": "team"});
-        let kind = json!({"apiVersion": "xsld.ibm.com/v1alpha1", "kind": "DataGrid"});
-        let mut object = json!({"metadata": metadata, "spec": spec});
-        object["apiVersion"] = kind["apiVersion"].clone();
-        object["kind"] = kind["kind"].clone();
-        serde_json::from_value(object).unwrap()
-    }
-
-    /// An API server that has these XsldCaches.
-    fn server(names: &'static [&'static str]) -> Api<XsldCache> {
-        let answer = move |_: http::Request<Body>| async move {
-            let items: Vec<Value> = names
-                .iter()
-                .map(|name| json!({"metadata": {"name": name, "namespace": "team"}, "spec": {}}))
-                .collect();
-            let list = json!({"apiVersion": "xsld.ibm.com/v1alpha1", "kind": "XsldCacheList",
-                "metadata": {}, "items": items});
-            Ok::<_, std::convert::Infallible>(http::Response::new(Body::from(
-                list.to_string().into_bytes(),
-            )))
-        };
-        Api::namespaced(kube::Client::new(tower::service_fn(answer), "team"), "team")
-    }
-
-    #[tokio::test]
-    async fn the_cache_of_a_grid_is_found_before_the_watch_of_caches_has_begun() {
-        let (caches, _writer) = kube::runtime::reflector::store::<XsldCache>();
-        let unnamed = grid(json!({}));
-        assert!(resolve(&unnamed, &caches).is_err(), "the watch tells nothing yet");
-        let second = Duration::from_secs(10);
-        let found = live(&unnamed, &server(&["only"]), second).await.unwrap();
-        assert_eq!(found.ok().as_deref(), Some("only"));
-        let found = live(&unnamed, &server(&["one", "other"]), second).await.unwrap();
-        assert_eq!(found.unwrap_err().reason, Reason::CacheAmbiguous);
-        let named = grid(json!({"cacheRef": {"name": "other"}}));
-        let found = live(&named, &server(&["one", "other"]), second).await.unwrap();
-        assert_eq!(found.ok().as_deref(), Some("other"));
-        let found = live(&named, &server(&["one"]), second).await.unwrap();
-        assert_eq!(found.unwrap_err().reason, Reason::CacheMissing);
-    }
 }

@@ -237,6 +237,8 @@ reasons! {
     AdoptionUndecided,
     /// An object that bears a name of this cache is somebody else's.
     NameTaken,
+    /// The grid is in another cache than the spec names, and no grid moves.
+    BoundElsewhere,
 }
 
 #[cfg(test)]

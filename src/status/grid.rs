@@ -359,7 +359,9 @@ impl<'a> Grid<'a> {
             return Verdict::yes(Reason::SpecInvalid, validate::summary(inputs.invalid));
         }
         match &inputs.cache {
-            Err(problem) if problem.reason == Reason::CacheAmbiguous => {
+            Err(problem)
+                if matches!(problem.reason, Reason::CacheAmbiguous | Reason::BoundElsewhere) =>
+            {
                 Verdict::yes(problem.reason, problem.message.clone())
             }
             Ok(_) | Err(_) => Verdict::no(Reason::Settled, "nothing waits for a person"),

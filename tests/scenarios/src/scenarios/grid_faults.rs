@@ -22,6 +22,8 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         Scenario::new("grids::fourteen_refused_ones_are_each_asked_for_once", |c| {
             Box::pin(refused(c))
         }),
+        Scenario::new("grids::a_second_cache_takes_no_grid_away", |c| Box::pin(second_cache(c))),
+        Scenario::new("grids::a_cache_made_again_has_its_grids_again", |c| Box::pin(made_again(c))),
     ]
 }
 
@@ -125,5 +127,45 @@ async fn refused(c: &Context) -> Result {
     // The passes that made it came by all the others again.
     let begun = creations(c)?;
     ensure!(begun == 15, "{begun} creations were begun for 15 grids");
+    Ok(())
+}
+
+async fn second_cache(c: &Context) -> Result {
+    with_cache(c, 1).await?;
+    c.create_grid("g", json!({})).await?;
+    c.grid_online("g", CHANGE).await?;
+    c.create("d", 1).await?;
+    c.ready("d", 1, 3 * MINUTE).await?;
+    c.patch(Kind::Grid, "g", json!({"spec": {"timeToLive": 120}})).await?;
+    c.wait("the change", CHANGE, async || {
+        let told: Value = c.ask("c-0", "/grid/g").await?;
+        Ok(Seen::when(told["timeToLive"] == "120", || told.to_string()))
+    })
+    .await?;
+    c.grid_online("g", CHANGE).await?;
+    c.patch(Kind::Grid, "g", json!({"spec": {"cacheRef": {"name": "d"}}})).await?;
+    let stays = ("Ready", "False", "BoundElsewhere");
+    c.wait_condition(Kind::Grid, "g", stays, CHANGE).await?;
+    ensure!(c.ask("d-0", "/grid/g").await.is_err(), "the grid was made in the other cache");
+    c.delete(Kind::Grid, "g").await?;
+    c.gone(Kind::Grid, "g", CHANGE).await?;
+    ensure!(c.ask("c-0", "/grid/g").await.is_err(), "the grid is still in its group");
+    Ok(())
+}
+
+async fn made_again(c: &Context) -> Result {
+    c.entries_are_lost("what is cached lives in memory, and all members go at once");
+    with_cache(c, 1).await?;
+    c.create_grid("g", json!({})).await?;
+    c.grid_online("g", CHANGE).await?;
+    c.create("d", 1).await?;
+    c.ready("d", 1, 3 * MINUTE).await?;
+    c.delete(Kind::Cache, "c").await?;
+    c.gone(Kind::Cache, "c", 2 * MINUTE).await?;
+    let missing = ("Ready", "False", "CacheMissing");
+    c.wait_condition(Kind::Grid, "g", missing, CHANGE).await?;
+    with_cache(c, 1).await?;
+    c.grid_online("g", CHANGE).await?;
+    ensure!(c.ask("d-0", "/grid/g").await.is_err(), "the grid was made in another cache");
     Ok(())
 }
