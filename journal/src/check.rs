@@ -581,6 +581,7 @@ pub(crate) fn told_of(event: &Event) -> Option<(StepKey, bool)> {
         | Event::ObjectGone { .. }
         | Event::MemberAdopted { .. }
         | Event::AdoptionNoted { .. }
+        | Event::GridsLeftOut { .. }
         | Event::CacheClosed { .. } => None,
     }
 }

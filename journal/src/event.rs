@@ -515,6 +515,16 @@ pub enum Event {
         /// one: it is not rolled out before somebody consents, or the spec changes.
         template: Option<String>,
     },
+    /// Grids that a roll does not wait for: they were not placed before its first pod went, so it
+    /// cannot take from them what they do not have. Refused outside of a roll.
+    GridsLeftOut {
+        /// Their names.
+        grids: Vec<String>,
+        /// Those that were left out before and are placed after all: it waits for them again.
+        again: Vec<String>,
+        /// How they were seen, in words.
+        reason: String,
+    },
 }
 
 impl Event {
@@ -552,6 +562,7 @@ impl Event {
             Self::ObjectGone { .. } => "object_gone",
             Self::MemberAdopted { .. } => "member_adopted",
             Self::AdoptionNoted { .. } => "adoption_noted",
+            Self::GridsLeftOut { .. } => "grids_left_out",
         }
     }
 }

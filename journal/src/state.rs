@@ -7,7 +7,7 @@
 //! A state also stands in bases, which are read for ever, as the records behind them are gone: a field
 //! that is added to one has a default (`#[serde(default)]`), and none is renamed or taken away.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -363,6 +363,13 @@ pub struct CacheState {
     pub former: Option<Template>,
     /// The last image roll that succeeded, reached its partition or failed.
     pub rolled: Option<Rolled>,
+    /// Grids that the roll which has not ended yet, superseded or not, does not wait for. Left out
+    /// while there is none, so that the state of a journal without them is told as it ever was.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub left_out: BTreeSet<String>,
+    /// Whether a pod was to be deleted for the roll which has not ended yet, superseded or not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub roll_took: bool,
     /// The last ended operations, oldest first. They are told; what they came to for one object is
     /// remembered in `tried`.
     pub recent: VecDeque<EndedOperation>,
@@ -489,6 +496,7 @@ impl LogState {
             | Event::VolumeRetained { .. }
             | Event::Decided { .. }
             | Event::ObjectGone { .. }
+            | Event::GridsLeftOut { .. }
             | Event::CacheClosed { .. }
             | Event::CacheLeft { .. }
             | Event::MemberAdopted { .. }

@@ -239,6 +239,8 @@ reasons! {
     NameTaken,
     /// The grid is in another cache than the spec names, and no grid moves.
     BoundElsewhere,
+    /// A member's claim was deleted: its volume goes with its pod.
+    VolumeTerminating,
 }
 
 #[cfg(test)]

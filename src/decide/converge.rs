@@ -83,11 +83,13 @@ fn answers_to_the_world(kind: OperationKind) -> bool {
         | OperationKind::GridCreate
         | OperationKind::GridUpdate
         | OperationKind::GridRecover
-        | OperationKind::TemplateUpload => true,
+        | OperationKind::TemplateUpload
+        // Another template has another generation in its cause; the same one again is for pods that
+        // came back on another.
+        | OperationKind::ImageRoll => true,
         OperationKind::Bootstrap
         | OperationKind::ScaleUp
         | OperationKind::ScaleDown
-        | OperationKind::ImageRoll
         | OperationKind::PrimarySwitch
         | OperationKind::StorageGrowth
         | OperationKind::GridDelete

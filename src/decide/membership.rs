@@ -64,6 +64,14 @@ pub(super) fn decide(inputs: Inputs<'_>) -> Decision {
     }
 }
 
+/// What a lost volume of the primary asks of a person, where one is lost.
+pub(super) fn lost_volume(inputs: Inputs<'_>) -> Option<Waiting> {
+    match lost_members(inputs)? {
+        Decision::Wait(waiting) if waiting.reason == Reason::PrimaryVolumeLost => Some(waiting),
+        _ => None,
+    }
+}
+
 /// Whether there is something to do about the members now, and not only to wait for.
 pub(super) fn acts(inputs: Inputs<'_>) -> bool {
     matches!(next_step(inputs), Some(Decision::Run { .. } | Decision::Record(_)))

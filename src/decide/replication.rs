@@ -108,8 +108,11 @@ pub fn move_primary_away(inputs: Inputs<'_>, ordinal: Ordinal) -> Option<Decisio
         return None;
     }
     let stays = |other: Ordinal| other != ordinal && other < wanted.size;
-    let replica = roles::replica(seen, state)
-        .filter(|replica| stays(*replica) && roles::is_online(seen, state, *replica));
+    let replica = roles::replica(seen, state).filter(|replica| {
+        stays(*replica)
+            && !roles::would_lose_its_data(seen, *replica)
+            && roles::is_online(seen, state, *replica)
+    });
     let step = match replica {
         Some(replica) => promotion(inputs, replica, views::name_of(state, ordinal))?,
         None if wanted.replicate => set_up(inputs, roles::candidate(seen, state, stays)?)?,
@@ -231,6 +234,8 @@ fn wanted_replica(inputs: Inputs<'_>) -> Option<Ordinal> {
         return None;
     }
     match roles::replica(seen, state) {
+        // What it holds goes with its pod: another member is to hold it, too.
+        Some(replica) if roles::would_lose_its_data(seen, replica) => {}
         // It serves, unless a drain takes it together with the primary.
         Some(replica) if roles::is_online(seen, state, replica) => {
             return ahead::replica_to_move(wanted, seen, state).map(|(_, to)| to);

@@ -2,23 +2,27 @@
 //!
 //! The template is committed first, so that a pod that dies by itself comes back on it. Then the
 //! members that only hold data go, the highest first, then those with a catalog server, the
-//! primary last; each only while every member is back and every grid is placed. Where a roll
+//! primary last; each only while every member is back and every grid that it could hurt is placed.
+//! Until the first pod has gone a roll gives way to work on grids. Where a roll
 //! stops before its end (its partition, a member that does not come back, a pause) the former
 //! template is committed again before anything else.
 
+mod grids;
 mod pods;
+mod run;
 #[cfg(test)]
 mod tests;
 
 use std::time::Duration;
 
-use xsld_journal::event::{Cause, End, Event, Goal, MemberRef, OperationKind, Step, Text};
+use xsld_journal::event::{Cause, End, Event, Goal, MemberRef, OperationKind, Ordinal, Step, Text};
 use xsld_journal::state::{CacheState, Operation, Template};
 
 use self::pods::Pods;
 pub(crate) use self::pods::is_hopeless;
+use self::run::run;
 use super::steps::{Standing, again, done};
-use super::{ATTEMPTS_MAX, Decision, Inputs, Waiting, evidence, membership, replication, views};
+use super::{Decision, Inputs, Waiting, converge, membership, replication, views};
 use crate::crd::conditions::ConditionReason as Reason;
 
 /// How a spec wants its members to be rolled.
@@ -37,7 +41,7 @@ pub struct Rollout {
 pub(super) fn decide(inputs: Inputs<'_>) -> Decision {
     let Some(plan) = Plan::of(inputs) else { return Decision::Rest };
     match &inputs.state.operation {
-        None if plan.is_needed() => plan.begin(),
+        None if plan.is_needed() => grids::work(inputs).unwrap_or_else(|| plan.begin()),
         None => Decision::Rest,
         Some(operation) if operation.kind != OperationKind::ImageRoll => Decision::Rest,
         Some(operation) if operation.goal != plan.goal => superseded(plan.words()),
@@ -59,7 +63,8 @@ pub(super) fn goes_first(inputs: Inputs<'_>) -> Option<Decision> {
         return None;
     }
     match &inputs.state.operation {
-        None => Some(plan.begin()),
+        // What is left alone for a while is not in the way of the members.
+        None => Some(plan.begin()).filter(|decision| !matches!(decision, Decision::Wait(_))),
         Some(operation) if operation.kind.touches_membership() => Some(superseded(plan.words())),
         Some(_) => None,
     }
@@ -93,7 +98,8 @@ pub(crate) fn waits(inputs: Inputs<'_>) -> Option<Waiting> {
     }
     let committed = state.committed.template.as_ref()?;
     if committed.digest == wanted.template.0 {
-        return None;
+        let plan = Plan::of(inputs)?;
+        return plan.behind(&plan.pods.strays(plan.partition));
     }
     let short = wanted.template.0.get(..12).unwrap_or(&wanted.template.0);
     if !wanted.may_roll {
@@ -115,6 +121,11 @@ pub(crate) fn waits(inputs: Inputs<'_>) -> Option<Waiting> {
     Some(match &rolled.end {
         End::Failed { reason } => {
             Waiting::new(Reason::RolloutHalted, format!("{reason}; change the spec to try again"))
+        }
+        End::Succeeded | End::Superseded { .. }
+            if let Some(behind) = plan.behind(&plan.lagging()) =>
+        {
+            behind
         }
         End::Succeeded | End::Superseded { .. } => Waiting::new(
             Reason::PartitionReached,
@@ -166,27 +177,6 @@ fn commit(template: &Template) -> Step {
     Step::SetTemplate { digest: template.digest.clone(), template: template.text.clone() }
 }
 
-/// Runs a step; after it has failed as often as it may, a person is asked.
-fn run(inputs: Inputs<'_>, operation: &Operation, step: Step) -> Decision {
-    let attempts = operation.tried(&step.target());
-    if let Some(failure) = &operation.last_failure {
-        if attempts >= ATTEMPTS_MAX {
-            return Decision::Record(vec![Event::OperationParked {
-                reason: Reason::StepFailed.as_str().to_owned(),
-                message: format!(
-                    "{} was tried {attempts} times: {failure}; change the spec to begin anew",
-                    step.describe()
-                ),
-            }]);
-        }
-        if attempts > 0 && !inputs.watch.settled(inputs.times.settle) {
-            let message = format!("{}: attempt {} is due soon", step.describe(), attempts + 1);
-            return Decision::wait(Reason::StepFailed, message);
-        }
-    }
-    Decision::Run { step, evidence: evidence(&views::told(inputs.seen)) }
-}
-
 /// What is to be rolled, and how it stands.
 struct Plan<'a> {
     inputs: Inputs<'a>,
@@ -225,34 +215,77 @@ impl<'a> Plan<'a> {
     }
 
     /// The same roll is not begun again once it ended, but what it left on another template than
-    /// the committed one is.
+    /// the committed one is, and so is what came back on another one than the canary's. A template
+    /// before the present one is kept as long as a roll has not ended: whatever it was to reach, what
+    /// was done before it is done no more.
     fn is_needed(&self) -> bool {
+        let unfinished = self.inputs.state.former.is_some();
         if self.committed.digest == self.digest {
             // What the spec asks for may have been rolled out in part before the group was adopted.
             let held = self.inputs.state.held_template.as_ref();
             let waits = held == Some(&self.inputs.wanted.template.0);
-            return !waits && !self.pods.strays(self.partition).is_empty();
+            return unfinished || (!waits && !self.pods.strays(self.partition).is_empty());
         }
-        self.inputs.state.rolled.as_ref().is_none_or(|rolled| rolled.goal != self.goal)
+        let rolled = self.inputs.state.rolled.as_ref().filter(|rolled| rolled.goal == self.goal);
+        match rolled.map(|rolled| &rolled.end) {
+            None => true,
+            Some(End::Succeeded) => unfinished || self.partition == 0 || !self.lagging().is_empty(),
+            Some(End::Failed { .. } | End::Superseded { .. }) => unfinished,
+        }
+    }
+
+    /// Members of a canary that came back on another template than its own: a StatefulSet has one
+    /// template for all new pods, and that is the former one while the others are to stay on it.
+    fn lagging(&self) -> Vec<Ordinal> {
+        self.pods.lagging(&self.digest, self.partition)
+    }
+
+    /// What is told of pods that are to be rolled once more.
+    fn behind(&self, ordinals: &[Ordinal]) -> Option<Waiting> {
+        (!ordinals.is_empty())
+            .then(|| Waiting::new(Reason::RollingImage, self.behind_words(ordinals)))
+    }
+
+    fn behind_words(&self, ordinals: &[Ordinal]) -> String {
+        let names = ordinals.iter().map(|ordinal| views::name_of(self.inputs.state, *ordinal));
+        let names = names.collect::<Vec<_>>().join(", ");
+        let short = self.digest.get(..12).unwrap_or(&self.digest);
+        format!("pods of another template than {short}: {names}")
     }
 
     fn begin(&self) -> Decision {
         let short = |digest: &str| digest.get(..12).unwrap_or(digest).to_owned();
-        let reason = match self.committed.digest == self.digest {
-            true => format!("pods of another template than {}", short(&self.digest)),
-            false => {
-                format!("pod template {} -> {}", short(&self.committed.digest), short(&self.digest))
+        let (to, rolled) = (short(&self.digest), self.inputs.state.rolled.as_ref());
+        let reason = if self.committed.digest == self.digest {
+            match self.pods.strays(self.partition).as_slice() {
+                [] => format!("the roll to pod template {to} has not ended"),
+                strays => self.behind_words(strays),
+            }
+        } else {
+            match rolled.filter(|rolled| rolled.goal == self.goal).map(|_| self.lagging()) {
+                Some(lagging) if !lagging.is_empty() => self.behind_words(&lagging),
+                _ => format!("pod template {} -> {to}", short(&self.committed.digest)),
             }
         };
-        Decision::Begin {
-            kind: OperationKind::ImageRoll,
-            goal: self.goal.clone(),
-            cause: Cause { generation: self.inputs.wanted.generation, reason },
-        }
+        let cause = Cause { generation: self.inputs.wanted.generation, reason };
+        converge::begin(self.inputs, OperationKind::ImageRoll, self.goal.clone(), cause)
     }
 
     fn carry_on(&self, operation: &Operation) -> Decision {
-        let whole = self.pods.whole();
+        let (back, placed) = (self.pods.back(), grids::placed(self.inputs));
+        let at_rest = back.clone().and_then(|()| self.pods.at_rest());
+        if let Some(decision) = self.complete(&back, &placed) {
+            return decision;
+        }
+        if at_rest.is_ok()
+            && let Some(decision) = self.about_grids(&placed)
+        {
+            return decision;
+        }
+        let whole = at_rest
+            .and(placed)
+            .and_then(|()| self.volume())
+            .map_err(|waiting| membership::lost_volume(self.inputs).unwrap_or(waiting));
         if let Some(parked) = &operation.parked {
             let halted = parked.reason == Reason::RolloutHalted.as_str();
             return match whole {
@@ -272,14 +305,62 @@ impl<'a> Plan<'a> {
         }
     }
 
+    /// The roll ends when nothing is outdated and every member is back. The placement of grids is
+    /// waited for while it may be under way; nothing that the roll does hangs on it any more.
+    fn complete(
+        &self,
+        back: &Result<(), Waiting>,
+        placed: &Result<(), Waiting>,
+    ) -> Option<Decision> {
+        let Inputs { watch, times, .. } = self.inputs;
+        let nothing_left = self.committed.digest == self.digest
+            && self.pods.outdated().is_some_and(|outdated| outdated.is_empty());
+        if !nothing_left || back.is_err() {
+            return None;
+        }
+        let being_placed = placed.is_err() && !grids::is_in_error(self.inputs);
+        if being_placed && !watch.settled(times.orphan) && !self.is_overdue() {
+            return None;
+        }
+        Some(Decision::Record(vec![Event::OperationEnded { end: End::Succeeded }]))
+    }
+
+    /// Work on grids goes first until the first pod has gone, and later where a grid in error holds
+    /// the roll up. What no work and no waiting places is left out before the first pod goes.
+    fn about_grids(&self, placed: &Result<(), Waiting>) -> Option<Decision> {
+        let inputs = self.inputs;
+        // By this roll, or by one before it that was superseded.
+        let begun = inputs.state.roll_took;
+        let in_the_way = !self.pods.blocked(&self.digest).is_empty();
+        let held_by_error = placed.is_err() && grids::is_in_error(inputs);
+        let yields = !begun || held_by_error;
+        if yields && !in_the_way && self.pods.hopeless().is_none() && grids::work(inputs).is_some()
+        {
+            return Some(superseded("work on grids, which goes first".to_owned()));
+        }
+        if let Some(event) = grids::placed_after_all(inputs) {
+            return Some(Decision::Record(vec![event]));
+        }
+        let left_out = placed.as_ref().err().filter(|_| !begun);
+        let event = left_out.and_then(|_| grids::left_out(inputs, self.is_overdue()))?;
+        Some(Decision::Record(vec![event]))
+    }
+
+    /// Why the member that would be next must stay as it is: its volume would go with its pod.
+    fn volume(&self) -> Result<(), Waiting> {
+        let Inputs { seen, state, .. } = self.inputs;
+        let left = self.pods.lagging(&self.digest, self.partition);
+        let next = self.pods.next(&left, self.partition);
+        next.and_then(|next| views::volume_going(seen, state, next)).map_or(Ok(()), Err)
+    }
+
     /// The wanted template is committed: members are brought to it.
     fn forward(&self, operation: &Operation, whole: Result<(), Waiting>) -> Decision {
         if let Some(member) = self.pods.hopeless() {
             return self.roll(operation, member);
         }
         if let Err(waiting) = whole {
-            let begun = rolls_of(operation) > 0 || !self.pods.away_on(&self.digest).is_empty();
-            if !self.is_overdue() || !begun {
+            if !self.is_overdue() {
                 return Decision::Wait(waiting);
             }
             return match &self.inputs.state.former {
@@ -305,23 +386,31 @@ impl<'a> Plan<'a> {
         let away = self.pods.away_on(&self.digest);
         let Err(waiting) = whole else {
             if self.partition > 0 && self.pods.all_on(&self.digest, self.partition) {
-                return Decision::Record(vec![Event::OperationEnded { end: End::Succeeded }]);
+                return match &self.inputs.state.former {
+                    // What is committed is a third template, of a roll that has not ended.
+                    Some(former) => run(self.inputs, operation, commit(former)),
+                    None => Decision::Record(vec![Event::OperationEnded { end: End::Succeeded }]),
+                };
             }
             return self.commit_wanted(operation);
         };
-        if rolls_of(operation) == 0 && away.is_empty() {
+        let overdue = self.is_overdue();
+        if rolls_of(operation) == 0 && away.is_empty() && !overdue && !self.is_done_again() {
             return self.commit_wanted(operation);
         }
-        if !self.is_overdue() {
+        if !overdue {
             return Decision::Wait(waiting);
         }
-        if !self.inputs.wanted.rollout.rollback {
-            return self.halt(&waiting);
-        }
         match away.last() {
-            Some(stuck) => self.roll(operation, *stuck),
-            None => self.failed(&waiting.message),
+            Some(stuck) if self.inputs.wanted.rollout.rollback => self.roll(operation, *stuck),
+            _ => self.halt(&waiting),
         }
+    }
+
+    /// Whether the same roll is done once more, for pods that did not stay on its template: nothing
+    /// waits for that one to be committed.
+    fn is_done_again(&self) -> bool {
+        self.inputs.state.rolled.as_ref().is_some_and(|rolled| rolled.goal == self.goal)
     }
 
     fn commit_wanted(&self, operation: &Operation) -> Decision {
@@ -396,6 +485,9 @@ impl<'a> Plan<'a> {
 
     fn roll(&self, operation: &Operation, ordinal: u32) -> Decision {
         let inputs = self.inputs;
+        if let Some(waiting) = views::volume_going(inputs.seen, inputs.state, ordinal) {
+            return Decision::Wait(waiting);
+        }
         let Some(member) = views::member_now(inputs.seen, inputs.state, ordinal) else {
             let message = format!("{} has no volume claim", views::name_of(inputs.state, ordinal));
             return Decision::wait(Reason::WaitingForPods, message);

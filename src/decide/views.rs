@@ -6,6 +6,8 @@
 use xsld_journal::event::{Incarnation, MemberRef, Ordinal, Step, StepKey, Survivor};
 use xsld_journal::state::CacheState;
 
+use super::Waiting;
+use crate::crd::conditions::ConditionReason as Reason;
 use crate::observation::{Observation, PodFacts, Report, Shown};
 use crate::xsld::view::{Answer, GroupMember, GroupView, MemberStatus, TaskStatus, TaskView};
 
@@ -335,6 +337,19 @@ pub fn member_now(seen: &Observation, state: &CacheState, ordinal: Ordinal) -> O
             Incarnation { pod_uid: String::new(), container_id: String::new(), restarts: 0 },
         ),
     })
+}
+
+/// Why the pod of a member must not be deleted: somebody deleted its claim, which goes for good as
+/// soon as the pod does.
+pub fn volume_going(seen: &Observation, state: &CacheState, ordinal: Ordinal) -> Option<Waiting> {
+    let claim = seen.claims.get(&ordinal).filter(|claim| claim.deleting)?;
+    let (claim, pod) = (&claim.name, name_of(state, ordinal));
+    let message = format!(
+        "claim {claim} was deleted and its volume goes with the pod {pod}, which the operator \
+         therefore does not delete: to keep what is on it, set persistentVolumeReclaimPolicy: \
+         Retain on its PersistentVolume first; to give it up, delete the pod"
+    );
+    Some(Waiting::new(Reason::VolumeTerminating, message))
 }
 
 /// Whether the process that a step was about is another one now, or gone.

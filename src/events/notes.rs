@@ -59,6 +59,7 @@ fn tell(event: &Event, state: &CacheState) -> Option<Told> {
         | Event::OperationEnded { .. }
         | Event::OperationParked { .. }
         | Event::OperationResumed { .. }
+        | Event::GridsLeftOut { .. }
         | Event::Decided { .. } => operation(event, state),
         Event::StepIntended { .. }
         | Event::StepSucceeded { .. }
@@ -118,6 +119,13 @@ fn operation(event: &Event, state: &CacheState) -> Option<Told> {
         }
         Event::OperationResumed { evidence } => {
             Told::normal("OperationResumed", action, format!("{what} goes on: {evidence}"))
+        }
+        Event::GridsLeftOut { grids, again, reason } => {
+            let message = match grids.as_slice() {
+                [] => format!("{what} waits for {} again: {reason}", again.join(", ")),
+                grids => format!("{what} does not wait for {}: {reason}", grids.join(", ")),
+            };
+            Told::normal("GridsLeftOut", action, message)
         }
         Event::Decided { who, decision, why } => {
             Told::normal("Decided", action, format!("{who} decided {decision} for {what}: {why}"))

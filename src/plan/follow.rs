@@ -218,6 +218,11 @@ fn put_off(inputs: Inputs<'_>) -> Vec<Wait> {
     }
     let mut put_off: Vec<Wait> = roll::waits(inputs).iter().map(Wait::from).collect();
     let mut add = |reason, message: String| put_off.push((&Waiting::new(reason, message)).into());
+    for ordinal in state.members.keys() {
+        if let Some(waiting) = views::volume_going(seen, state, *ordinal) {
+            add(waiting.reason, waiting.message);
+        }
+    }
     let replicas = state.committed.replicas.unwrap_or(0);
     if let Some((_, claim, from)) = storage::smaller(seen, replicas, &wanted.storage)
         && let Some(Growth::Refused { reason }) = &claim.growth

@@ -81,6 +81,9 @@ impl Story {
                 self.remark(format!("claim {} is kept, as the spec says", claim.name));
                 self.keeps.push(claim);
             }
+            Event::GridsLeftOut { grids, .. } if !grids.is_empty() => {
+                self.remark(format!("it does not wait for {}", grids.join(", ")));
+            }
             Event::Adopted { members, .. } => {
                 self.pending.push(format!("a group of {} members is adopted", members.len()));
             }

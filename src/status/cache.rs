@@ -335,6 +335,9 @@ fn needs_attention(facts: &Facts<'_>) -> Verdict {
     if let Some(message) = inputs.state.operation.as_ref().and_then(operation::parked_message) {
         return Verdict::yes(Reason::Parked, message);
     }
+    if let Some((reason, message)) = degraded::volume_going(facts) {
+        return Verdict::yes(reason, message);
+    }
     if let Some(waiting) = waiting(facts)
         && is_for_a_person(waiting.reason)
     {
@@ -367,6 +370,7 @@ fn is_for_a_person(reason: Reason) -> bool {
         reason,
         Reason::PrimaryVolumeLost
             | Reason::AdoptionUndecided
+            | Reason::VolumeTerminating
             | Reason::NotConverging
             | Reason::Parked
             | Reason::CredentialsInvalid

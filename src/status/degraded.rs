@@ -38,6 +38,7 @@ pub(super) fn verdict(facts: &Facts<'_>) -> Verdict {
 pub(super) fn impairment(facts: &Facts<'_>) -> Option<Why> {
     entrypoint(facts)
         .or_else(|| taken(facts))
+        .or_else(|| volume_going(facts))
         .or_else(|| waited_for(facts))
         .or_else(|| lost(facts))
         .or_else(|| untrusted(facts))
@@ -47,6 +48,19 @@ pub(super) fn impairment(facts: &Facts<'_>) -> Option<Why> {
         .or_else(|| pods(facts))
         .or_else(|| replicas(facts))
         .or_else(|| differing(facts))
+}
+
+/// A member whose claim somebody deleted: its volume goes with its pod. Not one that a step of ours
+/// takes away.
+pub(super) fn volume_going(facts: &Facts<'_>) -> Option<Why> {
+    let (seen, state) = (facts.inputs.seen?, facts.inputs.state);
+    let waiting = facts.members.iter().find_map(|member| {
+        let recorded = member.recorded.filter(|_| !facts.deleting && !is_leaving(facts, member))?;
+        let claim = seen.claims.get(&member.ordinal?)?;
+        (claim.uid == recorded.claim_uid)
+            .then(|| views::volume_going(seen, state, member.ordinal?))?
+    })?;
+    Some((waiting.reason, waiting.message))
 }
 
 /// Why nobody told a view.

@@ -63,6 +63,9 @@ pub(super) fn describe(event: &Event) -> String {
             format!("{records} records up to {through}: {reason}")
         }
         Event::ObjectGone { name, reason, .. } => format!("{name}: {reason}"),
+        Event::GridsLeftOut { grids, again, reason } => {
+            format!("{}: {reason}", [&grids[..], &again[..]].concat().join(", "))
+        }
     }
 }
 
@@ -168,6 +171,7 @@ pub(super) fn mood(event: &Event) -> Mood {
         | Event::ObjectGone { .. }
         | Event::MemberAdopted { .. }
         | Event::AdoptionNoted { .. }
+        | Event::GridsLeftOut { .. }
         | Event::MemberAbsent { .. }
         | Event::VolumeRetained { .. }
         | Event::Decided { .. }

@@ -72,6 +72,7 @@ impl Event {
             }
             | Self::CacheClosed { reason }
             | Self::RecordsRetired { reason, .. }
+            | Self::GridsLeftOut { reason, .. }
             | Self::ObjectGone { reason, .. } => bound(reason, bounded),
             Self::StepFailed { reason, evidence, .. } | Self::CacheLeft { reason, evidence } => {
                 bound(reason, bounded);

@@ -59,6 +59,8 @@ impl CacheState {
         if ended.end == End::Succeeded {
             self.former = None;
         }
+        self.left_out.clear();
+        self.roll_took = false;
         self.rolled = Some(Rolled { goal: ended.goal.clone(), end: ended.end.clone() });
     }
 }

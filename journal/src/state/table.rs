@@ -1,5 +1,7 @@
 //! The transition table of a cache's stream: which event each state takes, and what it becomes.
 
+mod roll;
+
 use super::{
     CacheState, Committed, Grid, IllegalTransition, JoinHistory, Leaving, Member, OpenStep,
     Operation, Parked, Progress, Promoted, Stamp, Template, Uploaded, illegal, refuse_if,
@@ -77,6 +79,7 @@ impl CacheState {
                 self.note_adoption(event, held, template.as_ref())
             }
             Event::Decided { .. } => self.hear(stamp, event),
+            Event::GridsLeftOut { .. } => self.leave_out(stamp, event),
             Event::CacheClosed { .. } | Event::CacheLeft { .. } => self.close(stamp, event),
             Event::ObjectGone { uid, .. } => self.forget_object(event, uid),
         }
@@ -140,6 +143,7 @@ impl CacheState {
             | Event::AdoptionNoted { .. }
             | Event::Decided { .. }
             | Event::ObjectGone { .. }
+            | Event::GridsLeftOut { .. }
             | Event::CacheClosed { .. }
             | Event::CacheLeft { .. } => {
                 return Err(illegal(event, "it is not about a member, a volume or a grid"));
@@ -230,38 +234,12 @@ impl CacheState {
         }
     }
 
-    /// Refuses a roll outside of its operation, to a template that is not committed, and of a pod
-    /// that would leave its member with another volume.
-    fn check_roll(
+    /// Refuses who is no established member with this volume.
+    pub(super) fn check_member(
         &self,
         event: &Event,
         member: &MemberRef,
-        template: &str,
     ) -> Result<(), IllegalTransition> {
-        let kind = self.operation.as_ref().map(|operation| operation.kind);
-        refuse_if(kind != Some(OperationKind::ImageRoll), event, "no image roll is open")?;
-        let committed = self.committed.template.as_ref().map(|committed| committed.digest.as_str());
-        refuse_if(committed != Some(template), event, "the template is not the committed one")?;
-        match self.members.contains_key(&member.ordinal) {
-            true => self.check_member(event, member),
-            false => Ok(()),
-        }
-    }
-
-    /// The template before the first change of a roll is what it goes back to.
-    fn commit_template(&mut self, template: Template) {
-        let kind = self.operation.as_ref().map(|operation| operation.kind);
-        if kind == Some(OperationKind::ImageRoll) {
-            let changed =
-                self.committed.template.take().filter(|old| old.digest != template.digest);
-            self.former = self.former.take().or(changed);
-        }
-        self.former.take_if(|former| former.digest == template.digest);
-        self.committed.template = Some(template);
-    }
-
-    /// Refuses who is no established member with this volume.
-    fn check_member(&self, event: &Event, member: &MemberRef) -> Result<(), IllegalTransition> {
         let recorded = self.members.get(&member.ordinal);
         let same = recorded.is_some_and(|recorded| recorded.claim_uid == member.claim_uid);
         refuse_if(!same, event, "it is no member with this volume")
@@ -318,6 +296,7 @@ impl CacheState {
         };
         self.try_for(goal);
         self.operation = Some(Operation::begun(id, kind, goal, cause, stamp));
+        self.begin_roll(kind);
         Ok(())
     }
 
@@ -359,6 +338,7 @@ impl CacheState {
         } else {
             operation.step = Some(open);
         }
+        self.roll_took |= matches!(step, Step::RollMember { .. });
         if let Step::JoinMember { member, .. } = step {
             self.joins.insert(member.claim_uid.clone(), JoinHistory::InDoubt);
             self.joining.insert(member.claim_uid.clone(), member.incarnation.clone());
@@ -420,6 +400,7 @@ impl CacheState {
             }
             Step::CreateGrid { grid_uid, name, digest, .. }
             | Step::UpdateGrid { grid_uid, name, digest, .. } => {
+                self.left_out.remove(&name);
                 self.grids.insert(grid_uid, Grid { name, digest, seq: stamp.seq });
             }
             Step::DeleteGrid { grid_uid, .. } => {

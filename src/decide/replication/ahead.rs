@@ -22,7 +22,9 @@ fn movable_primary(seen: &Observation, state: &CacheState) -> Option<(Ordinal, O
     let here = |ordinal| seen.pods.get(&ordinal).filter(|pod| pod.running && !pod.deleting);
     let known = here(primary)?.node_leaving.is_some();
     let stays = here(replica)?.node_leaving == Some(false);
-    (known && stays && roles::is_online(seen, state, replica)).then_some((primary, replica))
+    let keeps = !roles::would_lose_its_data(seen, replica);
+    let takes_over = stays && keeps && roles::is_online(seen, state, replica);
+    (known && takes_over).then_some((primary, replica))
 }
 
 /// The member that the replica is to move to first, where the nodes of both the primary and its

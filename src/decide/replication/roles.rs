@@ -45,8 +45,14 @@ pub(super) fn is_online(seen: &Observation, state: &CacheState, ordinal: Ordinal
     views::listing(seen, state, ordinal, &name) == Listing::Online
 }
 
+/// Whether the member's volume goes with its pod, because somebody deleted its claim: what it holds
+/// is as good as lost.
+pub(super) fn would_lose_its_data(seen: &Observation, ordinal: Ordinal) -> bool {
+    seen.claims.get(&ordinal).is_some_and(|claim| claim.deleting)
+}
+
 /// The first member that can hold a replica: a catalog server other than the primary that is
-/// Online, whose pod stays and whose own view is the group's. Better one whose node stays too, and
+/// Online, whose pod and volume stay and whose own view is the group's. Better one whose node stays too, and
 /// better one on another node than the primary's, with which it would be lost.
 pub(super) fn candidate(
     seen: &Observation,
@@ -57,6 +63,7 @@ pub(super) fn candidate(
     let fits = |ordinal: &Ordinal| {
         *ordinal != primary
             && stays(*ordinal)
+            && !would_lose_its_data(seen, *ordinal)
             && seen.pods.get(ordinal).is_some_and(|pod| pod.running && !pod.deleting)
             && views::view_of(seen, state, *ordinal).is_some()
             && is_online(seen, state, *ordinal)

@@ -7,7 +7,6 @@ use crate::crd::conditions::ConditionReason as Reason;
 use crate::decide::views::{self, Listing};
 use crate::decide::{Inputs, Waiting};
 use crate::observation::PodFacts;
-use crate::xsld::view::{Answer, GridStatus};
 
 /// What Kubernetes says of a pod that its template keeps from starting; and that it backs off.
 const HOPELESS: [&str; 7] = [
@@ -72,6 +71,19 @@ impl<'a> Pods<'a> {
             .collect()
     }
 
+    /// Pods from `partition` on that are there to stay and were certainly made from another template
+    /// than this one.
+    pub(super) fn lagging(&self, digest: &str, partition: u32) -> Vec<Ordinal> {
+        self.wanted()
+            .filter(|(ordinal, pod)| {
+                *ordinal >= partition
+                    && !pod.deleting
+                    && pod.template.as_deref().is_some_and(|made_from| made_from != digest)
+            })
+            .map(|(ordinal, _)| ordinal)
+            .collect()
+    }
+
     /// Pods that were made from this template.
     pub(super) fn on(&self, digest: &str) -> Vec<Ordinal> {
         let on = self.wanted().filter(|(_, pod)| pod.template.as_deref() == Some(digest));
@@ -91,19 +103,20 @@ impl<'a> Pods<'a> {
         on.filter(|ordinal| self.away(*ordinal).is_some()).collect()
     }
 
-    /// Pods that cannot start and were not made from this template.
+    /// Pods that cannot start and were not made from this template; or that cannot even be made,
+    /// while this template is not the committed one.
     pub(super) fn blocked(&self, digest: &str) -> Vec<Ordinal> {
-        let bootstrapped = self.inputs.state.bootstrapped;
-        self.wanted()
-            .filter(|(_, pod)| {
-                let other = match pod.template.as_deref() {
-                    Some(made_from) => made_from != digest,
-                    None => digest != self.committed,
-                };
-                other && (is_hopeless(pod) || (!bootstrapped && is_down(pod)))
-            })
-            .map(|(ordinal, _)| ordinal)
-            .collect()
+        let Inputs { seen, state, .. } = self.inputs;
+        let is_blocked = |ordinal: &Ordinal| {
+            let Some(pod) = seen.pods.get(ordinal) else { return digest != self.committed };
+            let other = match pod.template.as_deref() {
+                Some(made_from) => made_from != digest,
+                None => digest != self.committed,
+            };
+            other && (is_hopeless(pod) || (!state.bootstrapped && is_down(pod)))
+        };
+        let replicas = state.committed.replicas.unwrap_or(0);
+        (0..replicas).filter(is_blocked).collect()
     }
 
     /// A pod that is down and whose template will not bring it up, or that nobody misses: it is
@@ -124,6 +137,7 @@ impl<'a> Pods<'a> {
                     .is_some_and(|digest| digest != self.committed && Some(digest) != former);
                 self.is_current(pod) == Some(false)
                     && is_down(pod)
+                    && views::volume_going(seen, state, *ordinal).is_none()
                     && (abandoned || is_hopeless(pod) || !state.members.contains_key(ordinal))
             })
             .map(|(ordinal, _)| ordinal)
@@ -133,13 +147,15 @@ impl<'a> Pods<'a> {
     }
 
     /// The member that is rolled next, of those in `left` from `partition` on: those without a
-    /// catalog server first, the primary last, the highest first.
+    /// catalog server first, the primary last, the highest first. One whose volume would go with its
+    /// pod comes after all but the primary: it is not deleted.
     pub(super) fn next(&self, left: &[Ordinal], partition: u32) -> Option<Ordinal> {
         let Inputs { seen, state, .. } = self.inputs;
         let primary = views::primary(seen, state);
         let rank = |ordinal: Ordinal| {
             let catalog = state.members.get(&ordinal).is_some_and(|member| member.catalog);
-            (primary == Some(ordinal), catalog, std::cmp::Reverse(ordinal))
+            let going = views::volume_going(seen, state, ordinal).is_some();
+            (primary == Some(ordinal), going, catalog, std::cmp::Reverse(ordinal))
         };
         left.iter()
             .copied()
@@ -147,44 +163,24 @@ impl<'a> Pods<'a> {
             .min_by_key(|ordinal| rank(*ordinal))
     }
 
-    /// Whether every member is back, no task runs and every grid is placed.
-    pub(super) fn whole(&self) -> Result<(), Waiting> {
+    /// Whether every recorded member is back.
+    pub(super) fn back(&self) -> Result<(), Waiting> {
+        let mut members = self.inputs.state.members.keys();
+        members.find_map(|ordinal| self.away(*ordinal)).map_or(Ok(()), Err)
+    }
+
+    /// Whether the group can be seen and no task runs in it.
+    pub(super) fn at_rest(&self) -> Result<(), Waiting> {
         let Inputs { seen, state, .. } = self.inputs;
-        let wait = |reason, message: String| Err(Waiting::new(reason, message));
-        for ordinal in state.members.keys() {
-            if let Some(waiting) = self.away(*ordinal) {
-                return Err(waiting);
-            }
-        }
         if state.bootstrapped && views::needed(seen, state, Ordinal::MAX).is_none() {
             let message = "the group cannot be seen well enough to go on";
-            return wait(Reason::GroupUnreachable, message.to_owned());
+            return Err(Waiting::new(Reason::GroupUnreachable, message));
         }
         if seen.any_task_running() {
             let message = "another task runs in the group: waiting for its end";
-            return wait(Reason::ForeignTask, message.to_owned());
+            return Err(Waiting::new(Reason::ForeignTask, message));
         }
-        if !state.bootstrapped {
-            return Ok(());
-        }
-        let Some(Answer::Known(grids)) = &seen.grids else {
-            let message = "the grids cannot be read".to_owned();
-            return wait(Reason::GroupUnreachable, message);
-        };
-        // The list tells the status of a grid that cannot be read by itself, too.
-        let online = Some(&GridStatus::Online);
-        match grids.statuses().find(|(_, status)| *status != online) {
-            Some((name, Some(_))) => {
-                let message = format!("grid {name} is not placed on all members");
-                wait(Reason::WaitingForPlacement, message)
-            }
-            Some((name, None)) => {
-                let why = grids.unread().get(name).map_or("", |unread| &unread.reason);
-                let message = format!("whether grid {name} is placed cannot be read: {why}");
-                wait(Reason::GroupUnreachable, message)
-            }
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     /// Why a recorded member is not back.

@@ -1,5 +1,7 @@
 //! What a roll promises, told on a small world.
 
+mod again;
+
 use std::time::Duration;
 
 use xsld_journal::event::{Event, Goal, OperationKind, Ordinal, Step, Text};

@@ -350,3 +350,18 @@ fn a_deletion_that_is_refused_says_so() {
     let ready = scene.told(Type::Ready);
     assert_eq!((&*ready.1, &*ready.2), ("Deleting", "it is in the way"));
 }
+
+#[test]
+fn a_claim_that_somebody_deleted_is_told_at_once_with_what_to_do() {
+    let mut scene = Scene::group(2);
+    scene.world.seen.claims.get_mut(&1).unwrap().deleting = true;
+    for kind in [Type::Degraded, Type::NeedsAttention] {
+        let (truth, reason, message) = scene.told(kind);
+        assert_eq!((truth.as_str(), reason.as_str()), ("True", "VolumeTerminating"), "{kind:?}");
+        assert!(message.contains("vol-c-1") && message.contains("Retain"), "{message}");
+    }
+    assert_eq!(scene.told(Type::Ready).0, "False");
+    // A volume that the operator itself takes away is no finding.
+    scene.deleting();
+    assert_eq!(scene.told(Type::NeedsAttention).0, "False");
+}

@@ -28,6 +28,7 @@ mod repairs;
 mod replication;
 mod retention;
 mod roll;
+mod rolls;
 mod scale;
 mod starts;
 mod storage;
@@ -46,6 +47,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(repairs::scenarios());
     all.extend(refusals::scenarios());
     all.extend(roll::scenarios());
+    all.extend(rolls::scenarios());
     all.extend(availability::scenarios());
     all.extend(adoptions::scenarios());
     all.extend(drains::scenarios());

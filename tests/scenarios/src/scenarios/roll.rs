@@ -15,9 +15,9 @@ use crate::kill::{Kill, Moment};
 use crate::{Result, Scenario};
 
 /// One member's end, start and return, on a loaded machine.
-const MEMBER: Duration = Duration::from_secs(45);
+pub(super) const MEMBER: Duration = Duration::from_secs(45);
 /// Another image of the cache.
-const NEW: &str = "ibmcom/xsld:8614";
+pub(super) const NEW: &str = "ibmcom/xsld:8614";
 /// An image that cannot be pulled.
 const MISSING: &str = "ibmcom/xsld:missing-1";
 /// An image whose process runs and never serves.
@@ -57,7 +57,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
 }
 
 /// A cache with a grid and entries in it.
-async fn with_data(c: &Context, size: u32, more: Value) -> Result {
+pub(super) async fn with_data(c: &Context, size: u32, more: Value) -> Result {
     c.create_with("c", size, more).await?;
     c.ready("c", size, MINUTE * (size + 1)).await?;
     c.create_grid("g", json!({})).await?;
@@ -69,7 +69,7 @@ async fn with_data(c: &Context, size: u32, more: Value) -> Result {
 }
 
 /// Every entry is still there.
-async fn has_data(c: &Context) -> Result {
+pub(super) async fn has_data(c: &Context) -> Result {
     for number in 0..ENTRIES {
         let found = c.load("c-0", "g", &format!("k{number}")).await?;
         ensure!(found == Some(format!("v{number}")), "k{number} is {found:?}");
@@ -77,12 +77,12 @@ async fn has_data(c: &Context) -> Result {
     Ok(())
 }
 
-async fn set_image(c: &Context, image: &str) -> Result {
+pub(super) async fn set_image(c: &Context, image: &str) -> Result {
     c.patch(Kind::Cache, "c", json!({"spec": {"image": image}})).await.map(drop)
 }
 
 /// Waits until every member runs what the spec asks for, and no operation is open.
-async fn rolled(c: &Context, size: u32, image: &str) -> Result {
+pub(super) async fn rolled(c: &Context, size: u32, image: &str) -> Result {
     let what = format!("{size} members on {image}");
     c.wait_for(Kind::Cache, "c", &what, MEMBER * (size + 1), |cache| {
         crate::context::is_true(cache, "Ready", None)
@@ -108,13 +108,13 @@ async fn images(c: &Context) -> Result<BTreeMap<String, String>> {
     Ok(pods.iter().map(|(name, pod)| (name.clone(), image(pod).unwrap_or_default())).collect())
 }
 
-async fn uids(c: &Context) -> Result<BTreeMap<String, Value>> {
+pub(super) async fn uids(c: &Context) -> Result<BTreeMap<String, Value>> {
     let pods = pods(c).await?;
     Ok(pods.into_iter().map(|(name, pod)| (name, pod["metadata"]["uid"].clone())).collect())
 }
 
 /// The members whose pods were deleted, in order, as the journal has it.
-fn order(c: &Context) -> Result<Vec<String>> {
+pub(super) fn order(c: &Context) -> Result<Vec<String>> {
     let records = c.records()?;
     let intents = records.iter().filter_map(Intent::of).collect::<Vec<_>>();
     let ends: BTreeMap<_, _> = records.iter().filter_map(outcome).collect();
@@ -141,7 +141,7 @@ fn never_two_down(c: &Context, since: Timestamp) -> Result {
 }
 
 /// The image in the StatefulSet, which a pod takes that dies by itself.
-async fn committed(c: &Context) -> Result<String> {
+pub(super) async fn committed(c: &Context) -> Result<String> {
     let set = c.get(Kind::StatefulSet, "c").await?;
     let image = &set["spec"]["template"]["spec"]["containers"][0]["image"];
     Ok(image.as_str().unwrap_or_default().to_owned())
@@ -242,7 +242,7 @@ async fn reverted(c: &Context) -> Result {
 }
 
 /// Waits until the pod of a member was deleted.
-async fn taken(c: &Context, pod: &str, uid: &Value) -> Result {
+pub(super) async fn taken(c: &Context, pod: &str, uid: &Value) -> Result {
     c.wait_for(Kind::Pod, pod, "another pod", MEMBER, |pod| {
         !pod["metadata"]["deletionTimestamp"].is_null() || pod["metadata"]["uid"] != *uid
     })
