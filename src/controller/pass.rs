@@ -238,7 +238,7 @@ impl<'a> Pass<'a> {
         }
         self.watch.note_missed(views::missed_an_answer(&self.seen, &self.state));
         // While nobody is evicted at all it does not matter which budget forbids it.
-        if self.watch.movable_primary().is_none() || evictions(&self.state) == Evictions::One {
+        if self.watch.movable_primary().is_none() || self.evictions() == Evictions::One {
             let kept = replication::primary_to_keep(&self.wanted, &self.seen, &self.state);
             self.watch.note_movable(kept);
         }
@@ -252,9 +252,22 @@ impl<'a> Pass<'a> {
     fn budgets(&self) -> Budgets {
         let movable = self.watch.movable_primary().filter(|_| !self.wanted.paused);
         Budgets {
-            evictions: evictions(&self.state),
+            evictions: self.evictions(),
             primary: movable,
             members: self.state.committed.replicas.unwrap_or(0),
+        }
+    }
+
+    /// How many may be evicted: none while that would finish off a volume whose claim was deleted.
+    fn evictions(&self) -> Evictions {
+        let mut members = self.state.members.iter();
+        let going = members.any(|(ordinal, member)| {
+            let claim = self.seen.claims.get(ordinal);
+            claim.is_some_and(|claim| claim.deleting && claim.uid == member.claim_uid)
+        });
+        match going {
+            true => Evictions::None,
+            false => Evictions::during(self.state.operation.as_ref(), self.wanted.paused),
         }
     }
 
@@ -284,10 +297,10 @@ impl<'a> Pass<'a> {
 
     /// Decides and does it. `None` when something was done; else what is waited for.
     async fn decided(&mut self) -> Result<Option<Decision>, Error> {
-        let evictions_before = evictions(&self.state);
+        let evictions_before = self.evictions();
         for _ in 0..RECORDS_MAX {
             // The disruption budget follows the operation before its first step and after its end.
-            if evictions(&self.state) != evictions_before {
+            if self.evictions() != evictions_before {
                 return Ok(None);
             }
             match decide(self.inputs(&self.state)) {
@@ -491,10 +504,6 @@ pub(super) fn inputs<'a>(
             .map_or("", |commands| &commands.configure_replication.command),
         promote_command: commands.map_or("", |commands| &commands.promote.command),
     }
-}
-
-fn evictions(state: &CacheState) -> Evictions {
-    Evictions::during(state.operation.as_ref().map(|operation| operation.kind))
 }
 
 async fn look(

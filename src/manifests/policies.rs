@@ -9,6 +9,7 @@ use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec}
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use xsld_journal::event::{OperationKind, Ordinal};
+use xsld_journal::state::Operation;
 
 /// The label by which a StatefulSet's controller names each pod.
 const POD_NAME_LABEL: &str = "statefulset.kubernetes.io/pod-name";
@@ -24,21 +25,32 @@ pub enum Evictions {
 
 impl Evictions {
     /// What the open operation allows. Grids, templates and larger volumes take nobody away; every
-    /// other kind counts on the members that it does not touch.
+    /// other kind counts on the members that it does not touch, as long as it goes on: one that is
+    /// parked, or stopped between two steps, would forbid a drain for ever. A member that is away
+    /// already counts as the one.
     #[must_use]
-    pub fn during(operation: Option<OperationKind>) -> Self {
-        match operation {
-            None
-            | Some(
-                OperationKind::GridCreate
-                | OperationKind::GridUpdate
-                | OperationKind::GridDelete
-                | OperationKind::GridRecover
-                | OperationKind::TemplateUpload
-                | OperationKind::TemplateDelete
-                | OperationKind::StorageGrowth,
-            ) => Self::One,
-            Some(_) => Self::None,
+    pub fn during(operation: Option<&Operation>, paused: bool) -> Self {
+        let Some(operation) = operation else { return Self::One };
+        let between_steps = operation.step.is_none() && operation.cancel.is_none();
+        if operation.parked.is_some() || (paused && between_steps) {
+            return Self::One;
+        }
+        match operation.kind {
+            OperationKind::GridCreate
+            | OperationKind::GridUpdate
+            | OperationKind::GridDelete
+            | OperationKind::GridRecover
+            | OperationKind::TemplateUpload
+            | OperationKind::TemplateDelete
+            | OperationKind::StorageGrowth => Self::One,
+            OperationKind::Bootstrap
+            | OperationKind::ScaleUp
+            | OperationKind::ScaleDown
+            | OperationKind::Repair
+            | OperationKind::Delete
+            | OperationKind::ReplicationSetUp
+            | OperationKind::PrimarySwitch
+            | OperationKind::ImageRoll => Self::None,
         }
     }
 }
@@ -172,7 +184,10 @@ fn port(number: i32) -> NetworkPolicyPort {
 
 #[cfg(test)]
 mod tests {
+    use xsld_journal::event::{Cause, Event, Goal, Step};
+
     use super::*;
+    use crate::decide::testing::World;
 
     fn identity() -> Identity {
         Identity { name: "c".into(), namespace: "ns".into(), uid: "4f6f7ae4".into() }
@@ -199,24 +214,52 @@ mod tests {
         (term.operator, term.values)
     }
 
+    /// A group of two in which an operation of this kind is open.
+    fn during(kind: OperationKind, change: impl FnOnce(&mut World)) -> Evictions {
+        let mut world = World::group(2);
+        world.apply(Event::OperationBegun {
+            kind,
+            goal: Goal::Members { size: 2, catalogs: 3 },
+            cause: Cause { generation: 1, reason: "test".into() },
+        });
+        change(&mut world);
+        Evictions::during(world.state.operation.as_ref(), world.wanted.paused)
+    }
+
     #[test]
     fn nobody_is_evicted_while_an_operation_touches_membership() {
         use OperationKind as Kind;
-        let allowed = |operation| {
-            let evictions = Evictions::during(operation);
+        let allowed = |evictions| {
             let (all, of_primary) = specs(evictions, None, 3);
             assert_eq!(pods(&of_primary), ("DoesNotExist".to_owned(), None));
             assert_eq!(all.selector, Some(identity().selector()));
             all.max_unavailable
         };
-        for kind in [None, Some(Kind::GridUpdate), Some(Kind::StorageGrowth)] {
-            assert_eq!(allowed(kind), Some(IntOrString::Int(1)), "{kind:?}");
+        assert_eq!(allowed(Evictions::during(None, false)), Some(IntOrString::Int(1)));
+        for kind in [Kind::GridUpdate, Kind::StorageGrowth] {
+            assert_eq!(allowed(during(kind, |_| {})), Some(IntOrString::Int(1)), "{kind:?}");
         }
         for kind in [Kind::Bootstrap, Kind::ScaleUp, Kind::ScaleDown, Kind::Repair] {
             assert!(kind.touches_membership());
-            assert_eq!(allowed(Some(kind)), Some(IntOrString::Int(0)), "{kind:?}");
+            assert_eq!(allowed(during(kind, |_| {})), Some(IntOrString::Int(0)), "{kind:?}");
         }
-        assert_eq!(allowed(Some(Kind::PrimarySwitch)), Some(IntOrString::Int(0)));
+        assert_eq!(allowed(during(Kind::PrimarySwitch, |_| {})), Some(IntOrString::Int(0)));
+    }
+
+    #[test]
+    fn an_operation_that_stands_still_forbids_no_drain() {
+        let kind = OperationKind::ScaleUp;
+        let parked = |world: &mut World| {
+            let (reason, message) = ("StepFailed".into(), "five times".into());
+            world.apply(Event::OperationParked { reason, message });
+        };
+        assert_eq!(during(kind, parked), Evictions::One);
+        assert_eq!(during(kind, |world| world.wanted.paused = true), Evictions::One);
+        let in_a_step = |world: &mut World| {
+            world.wanted.paused = true;
+            world.intend(Step::ScaleStatefulSet { from: 2, to: 3 });
+        };
+        assert_eq!(during(kind, in_a_step), Evictions::None, "the step is still to be settled");
     }
 
     #[test]
