@@ -94,14 +94,22 @@ fn is_reached(inputs: Inputs<'_>) -> bool {
 fn run(operation: &Operation, inputs: Inputs<'_>, step: Step, evidence: String) -> Decision {
     let attempts = operation.tried(&step.target());
     if let Some(parked) = &operation.parked {
+        let is_another = inputs.wanted.generation != operation.cause.generation;
+        if is_another && parked.reason == Reason::StepFailed.as_str() {
+            // As the message says: each change of the spec is a reason to try again.
+            let by = format!("generation {}, to begin anew", inputs.wanted.generation);
+            return Decision::Record(vec![Event::OperationEnded { end: End::Superseded { by } }]);
+        }
         return Decision::wait(Reason::Parked, parked.message.clone());
     }
     if attempts >= ATTEMPTS_MAX {
+        let why = operation.last_failure.as_deref().map(|failure| format!(": {failure}"));
         return Decision::Record(vec![Event::OperationParked {
             reason: Reason::StepFailed.as_str().to_owned(),
             message: format!(
-                "{} ended without success {attempts} times; change the spec to begin anew",
-                step.describe()
+                "{} ended without success {attempts} times{}; change the spec to begin anew",
+                step.describe(),
+                why.unwrap_or_default()
             ),
         }]);
     }

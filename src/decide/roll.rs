@@ -45,21 +45,20 @@ pub(super) fn decide(inputs: Inputs<'_>) -> Decision {
         None => Decision::Rest,
         Some(operation) if operation.kind != OperationKind::ImageRoll => Decision::Rest,
         Some(operation) if operation.goal != plan.goal => superseded(plan.words()),
-        // Pods that the former template keeps from starting are in the way of members, too.
-        Some(_) if membership::acts(inputs) && plan.pods.blocked(&plan.digest).is_empty() => {
+        // What the former template keeps from coming about is in the way of members, too.
+        Some(_) if membership::acts(inputs) && !plan.is_in_the_way() => {
             superseded("a change of members".to_owned())
         }
         Some(operation) => plan.carry_on(operation),
     }
 }
 
-/// A pod that cannot start from its template holds up everything that waits for it, so another
-/// template is not kept waiting by that: it ends the operation on the members, and the roll goes
-/// first.
+/// A template that the API server refuses, or that a pod cannot start from, holds up everything that
+/// waits for it, so another template is not kept waiting by that: it ends the operation on the
+/// members, and the roll goes first.
 pub(super) fn goes_first(inputs: Inputs<'_>) -> Option<Decision> {
     let plan = Plan::of(inputs)?;
-    let stuck = plan.pods.blocked(&plan.digest);
-    if !plan.is_needed() || stuck.is_empty() || !inputs.watch.settled(inputs.times.settle) {
+    if !plan.is_needed() || !plan.is_in_the_way() || !inputs.watch.settled(inputs.times.settle) {
         return None;
     }
     match &inputs.state.operation {
@@ -253,6 +252,34 @@ impl<'a> Plan<'a> {
         format!("pods of another template than {short}: {names}")
     }
 
+    /// Whether what is committed keeps members from coming, and another template is to replace it.
+    fn is_in_the_way(&self) -> bool {
+        !self.pods.blocked(&self.digest).is_empty() || self.is_refused()
+    }
+
+    /// Whether more replicas could not be set with the committed template, or the operation that was
+    /// to set them ended for that, so that another template is committed first.
+    fn is_refused(&self) -> bool {
+        let state = self.inputs.state;
+        if self.committed.digest == self.digest {
+            return false;
+        }
+        let of_members = |kind: OperationKind| kind.touches_membership();
+        match &state.operation {
+            Some(operation) if of_members(operation.kind) => {
+                let committed = state.committed.replicas.unwrap_or(0);
+                let raises = |target: &String| {
+                    let to = target.strip_prefix("scale_stateful_set/");
+                    to.and_then(|to| to.parse::<u32>().ok()).is_some_and(|to| to > committed)
+                };
+                operation.last_failure.is_some() && operation.attempts.keys().any(raises)
+            }
+            _ => state.recent.back().is_some_and(|last| {
+                of_members(last.kind) && last.end == End::Superseded { by: self.words() }
+            }),
+        }
+    }
+
     fn begin(&self) -> Decision {
         let short = |digest: &str| digest.get(..12).unwrap_or(digest).to_owned();
         let (to, rolled) = (short(&self.digest), self.inputs.state.rolled.as_ref());
@@ -331,7 +358,7 @@ impl<'a> Plan<'a> {
         let inputs = self.inputs;
         // By this roll, or by one before it that was superseded.
         let begun = inputs.state.roll_took;
-        let in_the_way = !self.pods.blocked(&self.digest).is_empty();
+        let in_the_way = self.is_in_the_way();
         let held_by_error = placed.is_err() && grids::is_in_error(inputs);
         let yields = !begun || held_by_error;
         if yields && !in_the_way && self.pods.hopeless().is_none() && grids::work(inputs).is_some()

@@ -1,6 +1,7 @@
 //! What a roll promises, told on a small world.
 
 mod again;
+mod corrections;
 
 use std::time::Duration;
 

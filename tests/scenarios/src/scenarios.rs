@@ -5,6 +5,7 @@ mod availability;
 mod bootstrap;
 mod budget;
 mod claims;
+mod corrections;
 mod credentials;
 mod decisions;
 mod drains;
@@ -48,6 +49,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(refusals::scenarios());
     all.extend(roll::scenarios());
     all.extend(rolls::scenarios());
+    all.extend(corrections::scenarios());
     all.extend(availability::scenarios());
     all.extend(adoptions::scenarios());
     all.extend(drains::scenarios());
