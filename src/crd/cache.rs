@@ -148,7 +148,7 @@ pub struct SecretKeyRef {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Storage {
-    /// Requested size, such as `10Gi`. It can only grow, and only where the class allows it.
+    /// Requested size, such as `10Gi`. Volumes grow to it where the class allows it, and never shrink.
     #[serde(default = "default_storage_size")]
     #[schemars(
         length(min = 1, max = 32),

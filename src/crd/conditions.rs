@@ -219,6 +219,8 @@ reasons! {
     GrowingVolumes,
     /// The volumes are smaller than the spec asks for and cannot grow.
     VolumesCannotGrow,
+    /// The spec asks for smaller volumes than there are; volumes never shrink.
+    VolumesCannotShrink,
     /// Members still take the former password only.
     RotatingCredentials,
     /// The template stays as long as a grid is made from it.

@@ -177,11 +177,6 @@ fn secret(plain: &str, reference: &str) -> Vec<Rule> {
 
 fn storage() -> Vec<Rule> {
     vec![
-        forbidden(
-            "quantity(self.storage.size).compareTo(quantity(oldSelf.storage.size)) >= 0",
-            ".storage.size",
-            "storage.size can only grow",
-        ),
         invalid(
             "quantity(self.storage.size).isGreaterThan(quantity('0'))",
             ".storage.size",

@@ -41,6 +41,29 @@ pub fn smaller<'a>(
     })
 }
 
+/// The first claim of a pod that asks for more than `size`: a volume never shrinks.
+pub fn larger<'a>(
+    seen: &'a Observation,
+    replicas: u32,
+    size: &str,
+) -> Option<(&'a ClaimFacts, &'a str)> {
+    let wanted = Amount::parse(size)?;
+    seen.claims.range(..replicas).find_map(|(_, claim)| {
+        let requested = claim.requested.as_deref()?;
+        (Amount::parse(requested)? > wanted && !claim.deleting).then_some((claim, requested))
+    })
+}
+
+/// What is told of a claim that is larger than the spec asks for.
+pub fn cannot_shrink(claim: &ClaimFacts, has: &str, size: &str) -> String {
+    format!(
+        "spec.storage.size is {size} and {} stays at {has}, because a volume never shrinks: nothing \
+         is done about it, and no other volume grows; set spec.storage.size to {has}, or make the \
+         cache again with smaller volumes",
+        claim.name
+    )
+}
+
 /// Claims whose volume is smaller than what they ask for: the storage is still at it.
 pub fn growing(seen: &Observation) -> impl Iterator<Item = &ClaimFacts> {
     let amount = |text: &Option<String>| text.as_deref().and_then(Amount::parse);
@@ -204,6 +227,28 @@ mod tests {
         assert!(smaller(&world.seen, 0, "2Gi").is_none());
         assert!(smaller(&world.seen, 2, "1024Mi").is_none());
         assert!(smaller(&world.seen, 2, "512Mi").is_none());
+    }
+
+    #[test]
+    fn a_size_that_is_set_back_ends_the_growth_and_leaves_what_grew() {
+        let mut world = world(Some(Growth::Allowed));
+        let decision = world.settled();
+        world.follow(decision);
+        let decision = world.settled();
+        world.follow(decision);
+        grown(&mut world, 0);
+        let decision = world.settled();
+        world.follow(decision);
+        (world.wanted.storage, world.wanted.generation) = ("1Gi".into(), 2);
+        let decision = world.settled();
+        let Decision::Record(events) = &decision else { panic!("{decision:?}") };
+        assert!(matches!(events[..], [Event::OperationEnded { end: End::Superseded { .. } }]));
+        world.follow(decision);
+        assert_eq!(world.settled(), Decision::Rest);
+        let (claim, has) = larger(&world.seen, 2, "1Gi").unwrap();
+        assert_eq!((claim.name.as_str(), has), ("vol-c-0", "2048Mi"));
+        assert!(larger(&world.seen, 2, "2Gi").is_none());
+        assert!(larger(&world.seen, 0, "1Gi").is_none(), "it belongs to no pod");
     }
 
     #[test]

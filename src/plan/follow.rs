@@ -230,6 +230,10 @@ fn put_off(inputs: Inputs<'_>) -> Vec<Wait> {
         let message = format!("{} stays at {from}: {reason}", claim.name);
         add(Reason::VolumesCannotGrow, message);
     }
+    if let Some((claim, has)) = storage::larger(seen, replicas, &wanted.storage) {
+        let message = storage::cannot_shrink(claim, has, &wanted.storage);
+        add(Reason::VolumesCannotShrink, message);
+    }
     if let Some(message) = catalogs(inputs) {
         add(Reason::RequiresUpdate, message);
     }

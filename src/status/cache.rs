@@ -271,6 +271,9 @@ fn volumes_wait(facts: &Facts<'_>) -> Option<(Reason, String)> {
             }
         });
     }
+    if let Some((claim, has)) = storage::larger(seen, replicas, size) {
+        return Some((Reason::VolumesCannotShrink, storage::cannot_shrink(claim, has, size)));
+    }
     let growing = names(storage::growing(seen).map(|claim| claim.name.as_str()));
     (!growing.is_empty())
         .then(|| (Reason::GrowingVolumes, format!("the storage has not grown yet: {growing}")))

@@ -230,7 +230,7 @@ pub fn cache(object: &XsldCache) -> Result<ValidCache, Vec<Invalid>> {
 /// The changes that a cache's spec does not allow.
 ///
 /// Plain credentials may be replaced by references and by nothing else; the group,
-/// the capacity, the storage class and the access modes stay; a volume only grows.
+/// the capacity, the storage class and the access modes stay.
 #[must_use]
 pub fn cache_change(old: &XsldCacheSpec, new: &XsldCacheSpec) -> Vec<Invalid> {
     let mut findings = Findings::default();
@@ -240,11 +240,6 @@ pub fn cache_change(old: &XsldCacheSpec, new: &XsldCacheSpec) -> Vec<Invalid> {
     findings.require(old.group == new.group, "spec.group", fixed);
     findings.require(old.capacity == new.capacity, "spec.capacity", fixed);
     let (was, is) = (&old.storage, &new.storage);
-    findings.require(
-        Amount::parse(&is.size) >= Amount::parse(&was.size),
-        "spec.storage.size",
-        "can only grow",
-    );
     findings.require(
         was.storage_class_name == is.storage_class_name,
         "spec.storage.storageClassName",

@@ -191,8 +191,8 @@ async fn what_the_api_server_would_refuse_is_refused_by_name() {
     };
     assert!(refused(json!({"size": 0})).await.contains("spec.size"));
     assert!(refused(json!({"group": "another"})).await.contains("spec.group: cannot be changed"));
-    let smaller = refused(json!({"storage": {"size": "1Mi"}})).await;
-    assert!(smaller.contains("spec.storage.size: can only grow"), "{smaller}");
+    let otherwise = refused(json!({"storage": {"storageClassName": "other"}})).await;
+    assert!(otherwise.contains("spec.storage.storageClassName: cannot be"), "{otherwise}");
 }
 
 #[tokio::test]

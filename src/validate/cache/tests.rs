@@ -235,7 +235,6 @@ fn changed(change: impl FnOnce(&mut XsldCacheSpec)) -> Vec<String> {
 fn fixed_fields_cannot_be_changed() {
     assert_eq!(changed(|s| s.group = "other".to_owned()), ["spec.group"]);
     assert_eq!(changed(|s| s.capacity = 2), ["spec.capacity"]);
-    assert_eq!(changed(|s| s.storage.size = "1023Mi".to_owned()), ["spec.storage.size"]);
     assert_eq!(
         changed(|s| s.storage.storage_class_name = Some("fast".to_owned())),
         ["spec.storage.storageClassName"]
@@ -263,6 +262,11 @@ fn everything_else_can_be_changed() {
         })
         .is_empty()
     );
+}
+
+#[test]
+fn the_size_of_volumes_can_be_set_back() {
+    assert!(changed(|s| s.storage.size = "1023Mi".to_owned()).is_empty());
 }
 
 #[test]

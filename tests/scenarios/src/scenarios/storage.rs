@@ -21,7 +21,9 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         Scenario::new("storage::volumes_that_cannot_grow_are_told_until_they_can", |c| {
             Box::pin(cannot_grow(c))
         }),
-        Scenario::new("storage::a_smaller_size_is_refused", |c| Box::pin(shrunk(c))),
+        Scenario::new("storage::a_size_can_be_set_back_and_no_volume_shrinks", |c| {
+            Box::pin(shrunk(c))
+        }),
         Scenario::new("storage::a_scale_down_waits_until_the_rest_can_hold_the_data", |c| {
             Box::pin(too_full(c))
         }),
@@ -119,6 +121,14 @@ async fn cannot_grow(c: &Context) -> Result {
     c.wait_for(Kind::Cache, "c", "VolumesCannotGrow", MINUTE, told).await?;
     // It is a finding and no failure: the cache serves as before.
     c.ready("c", 1, MINUTE).await?;
+    // It can be set back, as the documents advise.
+    set_size(c, "1Gi").await?;
+    c.wait_for(Kind::Cache, "c", "nothing waits", MINUTE, |cache| {
+        condition(cache, "Deferred").is_some_and(|found| found["status"] == "False")
+    })
+    .await?;
+    set_size(c, "2Gi").await?;
+    c.wait_for(Kind::Cache, "c", "VolumesCannotGrow", MINUTE, told).await?;
     ensure!(growths(c)?.is_empty(), "a step was recorded that the class forbids");
     ensure!(asks_for(&c.get(Kind::Claim, "vol-c-0").await?, "1Gi"), "the claim was changed");
     let allow = Patch::Merge(json!({"allowVolumeExpansion": true}));
@@ -132,11 +142,20 @@ async fn cannot_grow(c: &Context) -> Result {
 async fn shrunk(c: &Context) -> Result {
     c.create_with("c", 1, json!({"storage": {"size": "2Gi"}})).await?;
     c.ready("c", 1, MINUTE).await?;
-    let Err(error) = set_size(c, "1Gi").await else { anyhow::bail!("a smaller size was taken") };
-    let said = format!("{error:#}");
-    ensure!(said.contains("can only grow"), "{said}");
+    set_size(c, "1Gi").await?;
+    let told = |cache: &Value| waits(cache, "VolumesCannotShrink");
+    let cache = c.wait_for(Kind::Cache, "c", "VolumesCannotShrink", MINUTE, told).await?;
+    let message = condition(&cache, "Deferred").map(|found| found["message"].to_string());
+    let message = message.unwrap_or_default();
+    ensure!(message.contains("vol-c-0") && message.contains("2Gi"), "{message}");
     ensure!(asks_for(&c.get(Kind::Claim, "vol-c-0").await?, "2Gi"), "the claim was changed");
-    Ok(())
+    set_size(c, "2Gi").await?;
+    c.wait_for(Kind::Cache, "c", "nothing waits", MINUTE, |cache| {
+        condition(cache, "Deferred").is_some_and(|found| found["status"] == "False")
+    })
+    .await?;
+    ensure!(growths(c)?.is_empty(), "a growth was recorded");
+    c.ready("c", 1, MINUTE).await
 }
 
 /// The group tells what its members hold: the leaving one more than the other has room for.
