@@ -220,6 +220,8 @@ pub struct ClaimFacts {
     pub resource_version: String,
     /// How much it asks for, a quantity.
     pub requested: Option<String>,
+    /// Whether it certainly never had a volume: nothing can be on it.
+    pub never_bound: bool,
     /// How much its volume has, a quantity; none while it has no volume.
     pub capacity: Option<String>,
     /// Whether it may grow to what the spec asks for; none when nobody asked, or got no answer.

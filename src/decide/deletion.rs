@@ -11,9 +11,13 @@ use xsld_journal::state::{CacheState, Operation};
 
 use super::{Cascade, Decision, Inputs, evidence};
 use crate::crd::conditions::ConditionReason as Reason;
+use crate::observation::ClaimFacts;
 
 /// How much longer than the longest task what was refused is left alone before it is asked again.
 const REFUSED_PAUSE: u32 = 10;
+
+/// How often it is tried to delete a claim that the spec does not ask to be deleted.
+const UNASKED_MAX: u32 = 3;
 
 /// Decides the next step of the deletion.
 pub(super) fn decide(inputs: Inputs<'_>) -> Decision {
@@ -55,15 +59,12 @@ pub(super) fn decide(inputs: Inputs<'_>) -> Decision {
         );
     }
     let in_use = |place: &Ordinal| outliving.iter().any(|(outliving, _)| *outliving == place);
-    let mut going = seen.claims.iter().filter(|(place, claim)| !claim.deleting && !in_use(place));
-    if wanted.delete_volumes
-        && let Some((ordinal, claim)) = going.next()
-    {
+    if let Some((ordinal, claim, receipt)) = goes_too(inputs, operation, in_use) {
         let step = Step::DeleteVolume {
-            ordinal: *ordinal,
+            ordinal,
             claim: claim.name.clone(),
             claim_uid: claim.uid.clone(),
-            receipt: Receipt::CacheDeleted,
+            receipt,
         };
         return run(inputs, operation, step, evidence(claim));
     }
@@ -77,6 +78,29 @@ pub(super) fn decide(inputs: Inputs<'_>) -> Decision {
         Event::OperationEnded { end: End::Succeeded },
         Event::CacheClosed { reason },
     ])
+}
+
+/// The first claim that goes with the cache: each where the spec says so, else one that never had a
+/// volume. Kept, that one would hold nothing, and the next cache of this name would wait for it, of
+/// whatever class it is. Nobody asked for that, so what refuses it keeps no cache from going.
+fn goes_too<'a>(
+    inputs: Inputs<'a>,
+    operation: &Operation,
+    in_use: impl Fn(&Ordinal) -> bool,
+) -> Option<(Ordinal, &'a ClaimFacts, Receipt)> {
+    let Inputs { wanted, seen, state, .. } = inputs;
+    let mut claims =
+        seen.claims.iter().filter(|(place, claim)| !claim.deleting && !in_use(place));
+    claims.find_map(|(ordinal, claim)| {
+        let tried = operation.tried(&format!("delete_volume/{}", claim.uid));
+        let empty = claim.never_bound && !state.knows_claim(&claim.uid);
+        let receipt = match wanted.delete_volumes {
+            true => Receipt::CacheDeleted,
+            false if empty && tried < UNASKED_MAX => Receipt::NeverBound { claim: evidence(claim) },
+            false => return None,
+        };
+        Some((*ordinal, claim, receipt))
+    })
 }
 
 /// What the pause after a refusal is counted by: the attempts that lie behind. One that is only

@@ -273,6 +273,7 @@ impl World {
             older_than_cache: false,
             resource_version: "1".into(),
             requested: Some("1Gi".into()),
+            never_bound: false,
             capacity: Some("1Gi".into()),
             growth: None,
         });

@@ -257,6 +257,7 @@ fn absent(name: &str, receipt: &Receipt) -> Option<Told> {
         Receipt::FoundAbsent { .. }
         | Receipt::Adopted { .. }
         | Receipt::Disjoined { .. }
+        | Receipt::NeverBound { .. }
         | Receipt::CacheDeleted => {
             let message =
                 format!("{name} is not wanted and the group does not list it: its claim may go");

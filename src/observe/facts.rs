@@ -134,6 +134,7 @@ pub fn claim(claim: &PersistentVolumeClaim, cache_made: Option<&Time>) -> ClaimF
             .as_ref()
             .and_then(|spec| spec.resources.as_ref()?.requests.as_ref()?.get("storage"))
             .map(|amount| amount.0.clone()),
+        never_bound: never_bound(claim),
         capacity: claim
             .status
             .as_ref()
@@ -143,9 +144,38 @@ pub fn claim(claim: &PersistentVolumeClaim, cache_made: Option<&Time>) -> ClaimF
     }
 }
 
+/// A claim that waits for a volume and names none. One that lost its volume names it still.
+fn never_bound(claim: &PersistentVolumeClaim) -> bool {
+    let phase = claim.status.as_ref().and_then(|status| status.phase.as_deref());
+    let named = claim.spec.as_ref().is_none_or(|spec| spec.volume_name.is_some());
+    let completed = claim
+        .metadata
+        .annotations
+        .as_ref()
+        .is_some_and(|notes| notes.contains_key("pv.kubernetes.io/bind-completed"));
+    phase == Some("Pending") && !named && !completed
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_claim_never_had_a_volume_only_if_it_waits_for_one_and_names_none() {
+        let told = |object: serde_json::Value| {
+            claim(&serde_json::from_value(object).unwrap(), None).never_bound
+        };
+        let pending = serde_json::json!({"phase": "Pending"});
+        assert!(told(serde_json::json!({"spec": {}, "status": pending})));
+        assert!(!told(serde_json::json!({"spec": {"volumeName": "pv-1"}, "status": pending})));
+        assert!(!told(serde_json::json!({"spec": {}, "status": {"phase": "Bound"}})));
+        assert!(!told(serde_json::json!({"spec": {}, "status": {"phase": "Lost"}})));
+        assert!(!told(serde_json::json!({"spec": {}})));
+        assert!(!told(serde_json::json!({"status": pending})));
+        let completed = serde_json::json!({"pv.kubernetes.io/bind-completed": "yes"});
+        let metadata = serde_json::json!({"annotations": completed});
+        assert!(!told(serde_json::json!({"metadata": metadata, "spec": {}, "status": pending})));
+    }
 
     #[test]
     fn a_pod_that_has_ended_neither_runs_nor_has_an_address() {

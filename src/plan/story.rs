@@ -226,6 +226,7 @@ fn note(inputs: Inputs<'_>, step: &Step) -> Option<String> {
         Step::ResetMember { .. } => "its volume is wiped, then it joins afresh",
         Step::DeleteVolume { receipt, .. } => match receipt {
             Receipt::CacheDeleted => "with the cache, as the spec says",
+            Receipt::NeverBound { .. } => "it never had a volume, so nothing is on it",
             Receipt::NeverJoined { .. } => "its member never joined",
             Receipt::Disjoined { .. } | Receipt::FoundAbsent { .. } | Receipt::Adopted { .. } => {
                 "its member is out of the group then"

@@ -131,6 +131,7 @@ pub(super) fn receipt_text(receipt: &Receipt) -> String {
         Receipt::FoundAbsent { .. } => "found absent twice".to_owned(),
         Receipt::Adopted { .. } => "absent when the journal was rebuilt".to_owned(),
         Receipt::CacheDeleted => "the cache is deleted".to_owned(),
+        Receipt::NeverBound { .. } => "it never had a volume".to_owned(),
     }
 }
 

@@ -229,6 +229,7 @@ impl History<'_> {
                 Receipt::NeverJoined { views }
                 | Receipt::FoundAbsent { views }
                 | Receipt::Adopted { views } => views,
+                Receipt::NeverBound { claim } => claim,
                 Receipt::CacheDeleted => return,
             };
         // The record that put the member among the leaving ones holds the same receipt; where

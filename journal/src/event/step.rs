@@ -83,6 +83,11 @@ pub enum Receipt {
     },
     /// The custom resource itself was deleted and its policy says `Delete`.
     CacheDeleted,
+    /// The claim never had a volume: nothing was ever written to it.
+    NeverBound {
+        /// The claim as it was seen, as JSON.
+        claim: String,
+    },
 }
 
 /// One effect on the world. Everything that `execute` needs is in here: it has no choices left.

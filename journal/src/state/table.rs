@@ -112,7 +112,9 @@ impl CacheState {
                     Receipt::NeverJoined { .. }
                     | Receipt::FoundAbsent { .. }
                     | Receipt::Adopted { .. } => {}
-                    Receipt::Disjoined { .. } | Receipt::CacheDeleted => {
+                    Receipt::Disjoined { .. }
+                    | Receipt::CacheDeleted
+                    | Receipt::NeverBound { .. } => {
                         return Err(illegal(event, "its receipt is not about absence"));
                     }
                 }
@@ -199,6 +201,9 @@ impl CacheState {
                 let deleting = kind == Some(OperationKind::Delete);
                 refuse_if(!deleting, event, "the cache is not being deleted")
             }
+            Step::DeleteVolume { claim_uid, receipt: Receipt::NeverBound { .. }, .. } => {
+                refuse_if(self.knows_claim(claim_uid), event, "a member had this claim")
+            }
             Step::DeleteVolume { ordinal, claim_uid, receipt, .. } => {
                 let member = self.members.values().any(|member| member.claim_uid == *claim_uid);
                 refuse_if(member, event, "the claim is a member's")?;
@@ -232,6 +237,14 @@ impl CacheState {
                 refuse_if(leaves == Some(claim_uid), event, "the claim is to go")
             }
         }
+    }
+
+    /// Whether a member has or had this claim, was asked to join with it, or was adopted with it.
+    pub fn knows_claim(&self, claim_uid: &str) -> bool {
+        self.members.values().any(|member| member.claim_uid == claim_uid)
+            || self.leaving.values().any(|leaving| leaving.claim_uid == claim_uid)
+            || self.joins.contains_key(claim_uid)
+            || self.held.contains_key(claim_uid)
     }
 
     /// Refuses who is no established member with this volume.

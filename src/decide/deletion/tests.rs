@@ -255,3 +255,36 @@ fn a_request_for_what_the_deletion_does_not_need_is_given_up() {
     to_the_end(&mut world);
     assert!(world.state.closed, "{:?}", world.state.operation);
 }
+
+#[test]
+fn a_claim_that_never_had_a_volume_goes_though_volumes_are_kept() {
+    let mut world = World::group(2);
+    world.wanted.deleting = true;
+    gone(&mut world);
+    let mut claim = World::group(3).seen.claims[&2].clone();
+    world.seen.claims.insert(2, claim.clone());
+    let decision = world.settled();
+    assert!(matches!(decision, Decision::Begin { .. }), "{decision:?}");
+    world.follow(decision);
+    assert_eq!(names(&world.settled()), ["operation_ended", "cache_closed"], "it has one");
+    claim.never_bound = true;
+    world.seen.claims.insert(2, claim.clone());
+    let Decision::Run { step, .. } = world.settled() else { panic!("{:?}", world.settled()) };
+    let Step::DeleteVolume { claim: name, receipt: Receipt::NeverBound { .. }, .. } = &step else {
+        panic!("{step:?}")
+    };
+    assert_eq!(name, "vol-c-2");
+    for refused in 1..=3 {
+        let Decision::Run { step, .. } = world.after(Duration::from_secs(3600)) else {
+            panic!("{refused}: {:?}", world.settled())
+        };
+        let (key, reason, evidence) = (world.intend(step), "refused 403".into(), "{}".into());
+        world.apply(Event::StepFailed { key, reason, evidence });
+    }
+    let ends = names(&world.after(Duration::from_secs(3600)));
+    assert_eq!(ends, ["operation_ended", "cache_closed"], "what refuses it keeps no cache");
+    // A member's claim is none of these, whatever it looks like.
+    claim.uid = world.state.members[&1].claim_uid.clone();
+    world.seen.claims = [(1, claim)].into();
+    assert_eq!(names(&world.settled()), ["operation_ended", "cache_closed"]);
+}

@@ -188,6 +188,7 @@ impl Ideal<'_> {
             older_than_cache: false,
             resource_version: String::new(),
             requested: set.claim_size.clone(),
+            never_bound: false,
             capacity: set.claim_size,
             growth: None,
         };

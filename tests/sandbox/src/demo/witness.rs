@@ -89,5 +89,6 @@ pub(super) fn receipt(receipt: &Receipt) -> String {
         Receipt::FoundAbsent { .. } => "found absent twice".to_owned(),
         Receipt::Adopted { .. } => "absent when the journal was rebuilt".to_owned(),
         Receipt::CacheDeleted => "the cache was deleted".to_owned(),
+        Receipt::NeverBound { .. } => "it never had a volume".to_owned(),
     }
 }

@@ -2,8 +2,10 @@
 
 use anyhow::ensure;
 use serde_json::json;
+use xsld_journal::event::{Receipt, Step};
 
 use super::bootstrap::MINUTE;
+use crate::context::records::Intent;
 use crate::context::{Context, Kind, Seen, condition};
 use crate::{Result, Scenario};
 
@@ -14,6 +16,9 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         }),
         Scenario::new("corrections::a_first_template_that_is_refused", |c| {
             Box::pin(template_refused(c))
+        }),
+        Scenario::new("corrections::a_claim_of_a_wrong_class_goes_with_its_cache", |c| {
+            Box::pin(wrong_class(c))
         }),
     ]
 }
@@ -46,4 +51,25 @@ async fn template_refused(c: &Context) -> Result {
     let right = json!({"spec": {"pod": {"resources": {"requests": {"memory": "1Gi"}}}}});
     c.patch(Kind::Cache, "c", right).await?;
     c.ready("c", 2, 2 * MINUTE).await
+}
+
+/// The storage class of a cache cannot be changed, so the cache is made again: its claim never had a
+/// volume, and is not taken up by the next one.
+async fn wrong_class(c: &Context) -> Result {
+    c.create_with("c", 1, json!({"storage": {"storageClassName": "fast-ssd"}})).await?;
+    let claim =
+        c.wait_for(Kind::Claim, "vol-c-0", "made", MINUTE, |claim| !claim.is_null()).await?;
+    let uid = claim["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
+    c.delete(Kind::Cache, "c").await?;
+    c.gone(Kind::Cache, "c", MINUTE).await?;
+    c.gone(Kind::Claim, "vol-c-0", MINUTE).await?;
+    let receipts = c.records()?;
+    let mut receipts = receipts.iter().filter_map(Intent::of);
+    let told = receipts.any(|intent| {
+        matches!(&intent.step, Step::DeleteVolume { claim_uid, receipt: Receipt::NeverBound { .. }, .. }
+            if *claim_uid == uid)
+    });
+    ensure!(told, "the claim went without its receipt");
+    c.create("c", 1).await?;
+    c.ready("c", 1, 2 * MINUTE).await
 }
