@@ -90,6 +90,8 @@ pub struct Wanted {
     /// UIDs of the other DataGrids and GridTemplates of the namespace: those of other caches, and
     /// those whose spec is broken.
     pub others: BTreeSet<String>,
+    /// What a first pod would rest on and cannot: no StatefulSet is made before it is put right.
+    pub held: Option<Waiting>,
 }
 
 /// What is to become of what was made for a cache when that is deleted.
@@ -271,6 +273,9 @@ pub fn decide(inputs: Inputs<'_>) -> Decision {
         }
         return Decision::wait(Reason::Paused, "spec.paused is set: stopped at a step boundary");
     }
+    if let (Some(held), true) = (&wanted.held, makes_the_first_pods(inputs)) {
+        return Decision::Wait(held.clone());
+    }
     if let Some(decision) = roll::goes_first(inputs) {
         return decision;
     }
@@ -299,6 +304,11 @@ pub fn undecided(inputs: Inputs<'_>) -> Option<String> {
         return steps::is_in_doubt(inputs, open).then(|| open.key.0.to_string());
     }
     stray::is_undecided(inputs).then(|| "stray".to_owned())
+}
+
+/// Whether there is no StatefulSet yet, nor ever was one.
+fn makes_the_first_pods(inputs: Inputs<'_>) -> bool {
+    inputs.state.committed.replicas.is_none() && inputs.seen.stateful_set.is_none()
 }
 
 /// What is left when the members are as they should be.

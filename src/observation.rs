@@ -14,6 +14,7 @@ use xsld_journal::event::{Incarnation, Ordinal, Text};
 pub use self::shown::{Shown, Sight, Unread};
 use crate::clock::Moment;
 use crate::manifests::{self, Identity, Whose};
+use crate::xsld::text::{Redactor, bounded};
 use crate::xsld::view::{Answer, GridStatus, GridView, GroupView, TaskView};
 
 /// One pass over one cache.
@@ -25,6 +26,8 @@ pub struct Observation {
     pub stateful_set: Option<SetFacts>,
     /// Its pods, by ordinal.
     pub pods: BTreeMap<Ordinal, PodFacts>,
+    /// Why pods are not there, or do not start, as far as that is told; nothing is decided by it.
+    pub hindrances: BTreeMap<Ordinal, Hindrance>,
     /// The members' claims, by ordinal.
     pub claims: BTreeMap<Ordinal, ClaimFacts>,
     /// What the members answered, by ordinal; only of pods that have an address.
@@ -226,6 +229,45 @@ pub struct ClaimFacts {
     pub capacity: Option<String>,
     /// Whether it may grow to what the spec asks for; none when nobody asked, or got no answer.
     pub growth: Option<Growth>,
+    /// Its storage class; none where it names none. It is no evidence.
+    #[serde(skip)]
+    pub class: Option<String>,
+}
+
+/// What keeps a pod from being there or from starting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hindrance {
+    /// What kind of thing.
+    pub kind: Hindered,
+    /// In the words of who knows it, bounded and on one line.
+    pub words: String,
+}
+
+impl Hindrance {
+    /// With words from outside, without the secrets that `known` knows. They are taken out before
+    /// the words are cut: a part of a secret is one as well.
+    pub fn new(kind: Hindered, words: &str, known: &Redactor) -> Self {
+        Self { kind, words: bounded(&known.text(words)) }
+    }
+}
+
+/// Kinds of hindrances.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Hindered {
+    /// The API server refuses the pod.
+    PodRefused,
+    /// No node takes it.
+    Unschedulable,
+    /// Its claim has no volume.
+    ClaimUnbound,
+    /// Its image cannot be had.
+    ImageUnavailable,
+    /// Its container ends, or cannot be made.
+    ContainerFails,
+    /// It was scheduled, and something that comes before its containers fails, or its node is not ready.
+    NotStarted,
+    /// Its node is lost, and its containers may still run there.
+    NodeLost,
 }
 
 /// What the API server says of a larger volume.
@@ -305,6 +347,16 @@ type StableView = (String, bool, Vec<(String, Option<String>, String)>);
 type StableTask = (u64, Option<String>, String);
 
 impl Observation {
+    /// Takes over why pods are not there or do not start from a look of a moment ago that asked more,
+    /// as far as those pods are as they were.
+    pub fn keep_hindrances(&mut self, former: &Self) {
+        for (ordinal, hindrance) in &former.hindrances {
+            if self.pods.get(ordinal) == former.pods.get(ordinal) {
+                self.hindrances.entry(*ordinal).or_insert_with(|| hindrance.clone());
+            }
+        }
+    }
+
     /// The part of this observation that two equal ones must share.
     pub fn stable(&self) -> Stable {
         Stable {

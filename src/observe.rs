@@ -9,6 +9,7 @@ pub mod keyring;
 pub mod nodes;
 mod owned;
 mod shown;
+pub mod why;
 
 pub use owned::Unlabelled;
 
@@ -27,9 +28,10 @@ use xsld_journal::state::CacheState;
 
 use crate::clock::Moment;
 use crate::manifests::{self, Identity, Whose};
-use crate::observation::{ClaimFacts, Observation, PodFacts, Report, SetFacts, Taken};
+use crate::observation::{ClaimFacts, Hindrance, Observation, PodFacts, Report, SetFacts, Taken};
 use crate::xsld::client::{GroupClient, Member};
 use crate::xsld::profile::ApiProfile;
+use crate::xsld::text::Redactor;
 use crate::xsld::transport::{Credentials, Fingerprint, Transport, Trust};
 use crate::xsld::view::{Answer, GroupView};
 use keyring::{Keyring, Passwords};
@@ -96,6 +98,17 @@ pub struct Access {
 }
 
 impl Access {
+    /// What takes the passwords and the secret key out of what others say; none when one of them is
+    /// too short to be found.
+    pub fn redactor(&self) -> Option<Redactor> {
+        let former = self.passwords.former.as_ref();
+        let logins = std::iter::once(&self.passwords.current).chain(former);
+        let findable = logins.clone().chain([&self.secret_key]).all(Redactor::finds);
+        let redactor = Redactor::new().with(&self.secret_key);
+        let login = |redactor: Redactor, password| redactor.with_login("xsadmin", password);
+        findable.then(|| logins.fold(redactor, login))
+    }
+
     /// The member at `ordinal`, as it is to be spoken to now.
     ///
     /// During its own join a member's certificate may change, because its configuration is
@@ -140,6 +153,7 @@ pub struct Objects {
     set: Option<SetFacts>,
     pods: BTreeMap<Ordinal, PodFacts>,
     claims: BTreeMap<Ordinal, ClaimFacts>,
+    hindrances: BTreeMap<Ordinal, Hindrance>,
     taken: Vec<Taken>,
     /// Pods and claims of the cache that lack labels by which they are found.
     pub unlabelled: Vec<Unlabelled>,
@@ -158,7 +172,8 @@ pub struct Sought<'a> {
     pub state: &'a CacheState,
 }
 
-/// Reads the objects of one cache.
+/// Reads the objects of one cache. What a container said is told without the secrets that are `known`,
+/// and not at all while those are not.
 ///
 /// # Errors
 /// When one of them cannot be read.
@@ -166,6 +181,7 @@ pub async fn objects(
     client: &Client,
     sought: Sought<'_>,
     nodes: &Nodes,
+    known: Option<&Redactor>,
     timeout: Duration,
 ) -> Result<Objects, Error> {
     let Sought { identity, made, size, state } = sought;
@@ -205,6 +221,13 @@ pub async fn objects(
     unlabelled.extend(claims.unlabelled);
     let leaving = |node: &str| nodes.is_leaving(node);
     Ok(Objects {
+        hindrances: pods
+            .ours
+            .iter()
+            .filter_map(|(at, pod)| {
+                Some((*at, why::of_node(pod, nodes).or_else(|| why::of_pod(pod, known))?))
+            })
+            .collect(),
         set: facts,
         pods: pods.ours.iter().map(|(at, pod)| (*at, facts::pod(pod, leaving))).collect(),
         claims: claims.ours.iter().map(|(at, claim)| (*at, facts::claim(claim, made))).collect(),
@@ -251,6 +274,7 @@ pub async fn group(
         stateful_set: objects.set.clone(),
         pods: objects.pods.clone(),
         claims: objects.claims.clone(),
+        hindrances: objects.hindrances.clone(),
         reports: BTreeMap::new(),
         grids: None,
         templates: None,

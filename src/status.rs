@@ -12,6 +12,7 @@ mod degraded;
 mod facts;
 mod fit;
 mod grid;
+mod hindrance;
 mod operation;
 pub mod publish;
 mod ready;

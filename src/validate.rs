@@ -37,6 +37,14 @@ pub struct Invalid {
     pub rule: String,
 }
 
+/// The rules of the product that a password or secret key breaks; never its value.
+#[must_use]
+pub fn secret_rules(text: &str) -> Vec<String> {
+    let mut findings = Findings::default();
+    secret::check(text, "", &mut findings);
+    findings.0.into_iter().map(|finding| finding.rule).collect()
+}
+
 /// All broken rules of one object, in one line.
 #[must_use]
 pub fn summary(findings: &[Invalid]) -> String {

@@ -5,6 +5,8 @@
 //! conflict) is told once it lasts. A write that was refused is tried again less and less often,
 //! and at once when something else is to be written.
 
+pub mod hindrances;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -14,9 +16,11 @@ use kube::runtime::controller::Action;
 use secrecy::SecretString;
 use tracing::{info, warn};
 
+use self::hindrances::Heard;
 use super::{Context, Error, Subject};
 use crate::clock::Moment;
 use crate::crd::ConditionReason as Reason;
+use crate::decide::Waiting;
 use crate::events::{self, Note};
 use crate::execute::Effect;
 use crate::metrics::ErrorLabels;
@@ -85,6 +89,8 @@ struct Memory {
     troubles: BTreeMap<(Deed, Thing), Trouble>,
     /// How the members were spoken to last, and for which generation of the spec.
     access: Option<(i64, Access)>,
+    /// What Events said of what is missing.
+    heard: Heard,
 }
 
 /// The memories of all objects, by UID. They live in the process only.
@@ -104,7 +110,7 @@ impl Memories {
 
     fn keep(&self, uid: &str, memory: Memory) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if memory.troubles.is_empty() && memory.access.is_none() {
+        if memory.troubles.is_empty() && memory.access.is_none() && memory.heard.is_empty() {
             all.remove(uid);
         } else {
             all.insert(uid.to_owned(), memory);
@@ -355,6 +361,13 @@ impl<'a> Findings<'a> {
     /// Keeps the way to speak to members for a pass that cannot read what it is made of.
     pub fn keep_access(&mut self, generation: i64, access: Option<&Access>) {
         self.memory.access = access.map(|access| (generation, access.clone()));
+    }
+
+    /// What the first pods would rest on and cannot: a secret that the product does not take.
+    pub fn holds_first_pods(&self) -> Option<Waiting> {
+        let invalid = |problem: &&Problem| problem.reason == Reason::SecretInvalid;
+        let problem = self.problems.iter().find(invalid)?;
+        Some(Waiting::new(problem.reason, problem.message.clone()))
     }
 
     /// Writes an Event for each refusal that is new, and remembers what was found.

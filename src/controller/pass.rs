@@ -11,7 +11,7 @@ use xsld_journal::event::{Event, OperationId, Step};
 use xsld_journal::record::text_for_event;
 use xsld_journal::state::CacheState;
 
-use super::findings::{Findings, Thing};
+use super::findings::{Findings, Thing, hindrances};
 use super::mark::{self, Put, Whose};
 use super::resolve::resolve;
 use super::standing::Standing;
@@ -152,6 +152,8 @@ async fn examine(
         objects::apply_budgets(context, subject, &budgets, &mut pass.standing, findings).await;
         labels::restore(context, subject, &pass.objects.unlabelled, findings).await;
     }
+    pass.wanted.held = findings.holds_first_pods();
+    hindrances::ask(&mut pass, findings).await;
     let stays = pass.standing.cascade == Cascade::Orphaned;
     let may = ours && (!stays || objects::let_go(context, subject, &pass.standing, findings).await);
     let acted = if may { pass.act().await.map(Some) } else { Ok(None) };
@@ -213,8 +215,9 @@ impl<'a> Pass<'a> {
     /// Observes once more, for the step whose intent is durable now.
     pub(super) async fn look_again(&mut self) -> Result<(), Error> {
         let (context, access) = (self.context, self.access.as_ref());
-        let (objects, seen) =
+        let (objects, mut seen) =
             look(context, self.object, self.subject, &self.state, access, &self.grids).await?;
+        seen.keep_hindrances(&self.seen);
         (self.objects, self.seen) = (objects, seen);
         self.standing.told_in(&mut self.seen);
         self.watched();
@@ -524,7 +527,8 @@ async fn look(
     let timeout = context.times.request;
     let at = context.clock.now();
     let (client, nodes) = (&context.client, &context.nodes);
-    let objects = observe::objects(client, sought, nodes, timeout).await?;
+    let known = access.and_then(Access::redactor);
+    let objects = observe::objects(client, sought, nodes, known.as_ref(), timeout).await?;
     let asked = grids.asked(state);
     let mut seen = observe::group(&objects, state, access, &asked, at).await;
     if !deleting {

@@ -13,7 +13,7 @@ use crate::crd::{ConditionReason as Reason, SecretKeyRef};
 use crate::observe::keyring::{Guarded, Passwords};
 use crate::observe::{Access, TrustMode};
 use crate::status::Problem;
-use crate::validate::{EntrypointSource, SecretSource, TlsTrust, ValidCache};
+use crate::validate::{self, EntrypointSource, SecretSource, TlsTrust, ValidCache};
 use crate::xsld::profile::ApiProfile;
 
 /// Finds everything that the spec names: how to speak to the members, and none while something that
@@ -101,7 +101,16 @@ impl Look<'_, '_> {
             self.found(Reason::SecretMissing, format!("the Secret {name} key {key} is not text"));
             return None;
         };
-        Some(SecretString::from(text.trim_end_matches(['\r', '\n']).to_owned()))
+        let text = text.trim_end_matches(['\r', '\n']);
+        let broken = validate::secret_rules(text);
+        if !broken.is_empty() {
+            let SecretKeyRef { name, key } = reference;
+            self.found(
+                Reason::SecretInvalid,
+                format!("the Secret {name} key {key} {}: correct it", broken.join(" and ")),
+            );
+        }
+        Some(SecretString::from(text.to_owned()))
     }
 
     async fn secret_bytes(&mut self, reference: &SecretKeyRef) -> Option<Vec<u8>> {

@@ -243,6 +243,16 @@ reasons! {
     BoundElsewhere,
     /// A member's claim was deleted: its volume goes with its pod.
     VolumeTerminating,
+    /// A member's pod cannot be made: the API server refuses it.
+    PodRefused,
+    /// A member's claim has no volume.
+    ClaimUnbound,
+    /// A member's image cannot be had.
+    ImageUnavailable,
+    /// A member's container ends again and again, or cannot be made.
+    ContainerFails,
+    /// A password or secret key that a named Secret holds breaks a rule of the product.
+    SecretInvalid,
 }
 
 #[cfg(test)]

@@ -63,11 +63,13 @@ impl World {
             templates: BTreeMap::new(),
             unread: false,
             others: BTreeSet::new(),
+            held: None,
         };
         let seen = Observation {
             at: Moment::default(),
             stateful_set: None,
             pods: BTreeMap::new(),
+            hindrances: BTreeMap::new(),
             claims: BTreeMap::new(),
             reports: BTreeMap::new(),
             grids: None,
@@ -276,6 +278,7 @@ impl World {
             never_bound: false,
             capacity: Some("1Gi".into()),
             growth: None,
+            class: None,
         });
         self.seen.reports.remove(&ordinal);
     }

@@ -52,6 +52,23 @@ fn a_group_that_is_as_wanted_rests() {
 }
 
 #[test]
+fn no_first_pod_is_made_of_a_secret_that_breaks_a_rule_and_a_running_cache_goes_on() {
+    let held = Some(super::Waiting::new(Reason::SecretInvalid, "the Secret s key k must ..."));
+    let mut world = World::new(1);
+    world.wanted.held.clone_from(&held);
+    world.follow(world.decide());
+    assert_eq!(reason(&world.decide()), Some(Reason::SecretInvalid));
+    world.wanted.deleting = true;
+    assert_ne!(reason(&world.decide()), Some(Reason::SecretInvalid), "it can be deleted");
+    world.wanted.deleting = false;
+    world.wanted.held = None;
+    assert!(matches!(world.decide(), Decision::Begin { kind: OperationKind::Bootstrap, .. }));
+    let mut running = World::group(2);
+    running.wanted.held = held;
+    assert_eq!(running.settled(), Decision::Rest);
+}
+
+#[test]
 fn a_new_cache_is_opened_bootstrapped_and_joined_in_order() {
     let mut world = World::new(2);
     assert_eq!(events(&world.decide()), ["cache_opened"]);

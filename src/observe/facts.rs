@@ -141,6 +141,7 @@ pub fn claim(claim: &PersistentVolumeClaim, cache_made: Option<&Time>) -> ClaimF
             .and_then(|status| status.capacity.as_ref()?.get("storage"))
             .map(|amount| amount.0.clone()),
         growth: None,
+        class: claim.spec.as_ref().and_then(|spec| spec.storage_class_name.clone()),
     }
 }
 

@@ -1,4 +1,5 @@
-//! Which nodes are about to be emptied: by a drain, an autoscaler, or because they end.
+//! Which nodes are about to be emptied: by a drain, an autoscaler, or because they end; and which
+//! are lost.
 //!
 //! One watch for all caches. Without the right to read nodes, and as long as they cannot be read,
 //! nothing is known of any node: that is no answer, and nothing is decided by it.
@@ -42,39 +43,77 @@ pub struct Nodes {
 
 #[derive(Debug, Default)]
 struct Sight {
-    /// Whether each is about to be emptied; none before all were listed.
-    known: Option<BTreeMap<String, bool>>,
+    /// How each stands; none before all were listed.
+    known: Option<BTreeMap<String, Standing>>,
     /// Nothing was read since the last failure.
     blind: bool,
     /// A list that has not come to its end.
-    listing: BTreeMap<String, bool>,
+    listing: BTreeMap<String, Standing>,
+}
+
+/// How a node stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Standing {
+    /// It is about to be emptied.
+    leaving: bool,
+    health: Health,
+}
+
+/// Whether a node takes part.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Health {
+    /// It does, or is only new.
+    #[default]
+    Well,
+    /// It says itself that it does not just now: why.
+    NotReady(String),
+    /// Nothing is heard of it: why.
+    Lost(String),
+}
+
+impl Standing {
+    fn of(node: &Node) -> Self {
+        Self { leaving: is_leaving(node), health: health(node) }
+    }
 }
 
 impl Nodes {
     /// Whether a node is about to be emptied; none when nothing is known of it.
     pub fn is_leaving(&self, node: &str) -> Option<bool> {
         let sight = self.sight.read().unwrap_or_else(PoisonError::into_inner);
-        sight.known.as_ref().filter(|_| !sight.blind)?.get(node).copied()
+        sight.known.as_ref().filter(|_| !sight.blind)?.get(node).map(|node| node.leaving)
     }
 
-    /// Takes what the watch tells; whether anything is known now that was not before.
-    fn take(&self, told: Result<Event<Node>, watcher::Error>) -> bool {
+    /// Whether a node takes part; none when nothing is known of it.
+    pub fn health(&self, node: &str) -> Option<Health> {
+        let sight = self.sight.read().unwrap_or_else(PoisonError::into_inner);
+        Some(sight.known.as_ref().filter(|_| !sight.blind)?.get(node)?.health.clone())
+    }
+
+    /// Takes what the watch tells; whether of any node it is known now, and was not before, that it
+    /// is about to be emptied or is not. That one is lost wakes nobody: its pods tell the caches that
+    /// have members on it, and nodes of a large cluster come and go all the time.
+    pub(super) fn take(&self, told: Result<Event<Node>, watcher::Error>) -> bool {
         let mut sight = self.sight.write().unwrap_or_else(PoisonError::into_inner);
         let was_blind = std::mem::replace(&mut sight.blind, told.is_err());
         let sees_again = was_blind && told.is_ok() && sight.known.is_some();
         match told {
             Ok(Event::Init) => sight.listing.clear(),
             Ok(Event::InitApply(node)) => {
-                sight.listing.insert(name(&node), is_leaving(&node));
+                sight.listing.insert(name(&node), Standing::of(&node));
             }
             Ok(Event::InitDone) => {
                 let listed = std::mem::take(&mut sight.listing);
-                return sight.known.replace(listed.clone()) != Some(listed) || sees_again;
+                let of_listed = Some(leaving(&listed));
+                let former = sight.known.replace(listed);
+                return former.as_ref().map(leaving) != of_listed || sees_again;
             }
             Ok(Event::Apply(node)) => {
-                let leaving = is_leaving(&node);
+                let standing = Standing::of(&node);
                 let Some(known) = &mut sight.known else { return false };
-                return known.insert(name(&node), leaving) != Some(leaving) || sees_again;
+                let leaving = standing.leaving;
+                let former = known.insert(name(&node), standing);
+                return former.is_none_or(|former| former.leaving != leaving) || sees_again;
             }
             Ok(Event::Delete(node)) => {
                 if let Some(known) = &mut sight.known {
@@ -110,8 +149,8 @@ impl Nodes {
                     self.watch(&nodes, config.clone(), changed.clone()).await;
                 } else if !std::mem::replace(&mut told, true) {
                     info!(
-                        "nodes may not be read: the primary is not moved before its node is drained \
-                         (it takes the right to list and watch nodes)"
+                        "nodes may not be read: the primary is not moved before its node is drained, \
+                         and a lost node is not told (it takes the right to list and watch nodes)"
                     );
                 }
                 clock.sleep(ASK_AGAIN).await;
@@ -158,6 +197,24 @@ fn is_leaving(node: &Node) -> bool {
     spec.unschedulable == Some(true)
         || spec.taints.iter().flatten().any(|taint| tainted(&taint.key))
         || node.metadata.deletion_timestamp.is_some()
+}
+
+/// What of a list of nodes is news when it changes.
+fn leaving(nodes: &BTreeMap<String, Standing>) -> BTreeMap<String, bool> {
+    nodes.iter().map(|(name, node)| (name.clone(), node.leaving)).collect()
+}
+
+/// What its Ready condition says. `Unknown` is what others say of a node that is silent.
+fn health(node: &Node) -> Health {
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let ready = conditions.and_then(|all| all.iter().find(|it| it.type_ == "Ready"));
+    let Some(ready) = ready else { return Health::Well };
+    let reason = ready.reason.clone().unwrap_or_else(|| "no reason told".to_owned());
+    match ready.status.as_str() {
+        "True" => Health::Well,
+        "False" => Health::NotReady(reason),
+        _ => Health::Lost(reason),
+    }
 }
 
 fn is_refused(error: &watcher::Error) -> bool {
@@ -212,6 +269,28 @@ mod tests {
         assert!(!nodes.take(Err(watcher::Error::NoResourceVersion)));
         assert!(nodes.take(Ok(Event::Apply(node("b", json!({}))))), "the watch goes on");
         assert_eq!(nodes.is_leaving("a"), Some(false));
+    }
+
+    #[test]
+    fn a_node_is_lost_when_nobody_hears_of_it_and_that_wakes_no_cache() {
+        let with = |status: &str| {
+            let ready = json!({"type": "Ready", "status": status, "reason": "NodeStatusUnknown"});
+            let mut node = node("a", json!({}));
+            node.status = serde_json::from_value(json!({"conditions": [ready]})).unwrap();
+            node
+        };
+        let nodes = Nodes::default();
+        listed(&nodes, vec![with("True"), node("new", json!({}))]);
+        let well = Some(Health::Well);
+        assert_eq!((nodes.health("a"), nodes.health("new")), (well.clone(), well.clone()));
+        assert_eq!(nodes.health("other"), None);
+        let reason = "NodeStatusUnknown".to_owned();
+        assert!(!nodes.take(Ok(Event::Apply(with("False")))), "no look at every cache for it");
+        assert_eq!(nodes.health("a"), Some(Health::NotReady(reason.clone())), "it still speaks");
+        assert!(!nodes.take(Ok(Event::Apply(with("Unknown")))));
+        assert_eq!(nodes.health("a"), Some(Health::Lost(reason)));
+        assert!(!nodes.take(Ok(Event::Apply(with("True")))), "it is back");
+        assert_eq!(nodes.health("a"), well);
     }
 
     #[test]

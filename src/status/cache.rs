@@ -7,7 +7,7 @@ use super::conditions::Verdict;
 use super::degraded::{self, named, unseen, waiting};
 use super::facts::{Facts, Group};
 use super::fit::{names, sentence};
-use super::{operation, ready};
+use super::{hindrance, operation, ready};
 use crate::crd::{ConditionReason as Reason, ConditionType as Type, MemberOnline, ReplicationMode};
 use crate::decide::storage;
 use crate::observation::Growth;
@@ -37,7 +37,8 @@ fn progressing(facts: &Facts<'_>) -> Verdict {
     let waiting = waiting(facts);
     if let Some(open) = &inputs.state.operation {
         if let (Some(waiting), None) = (waiting, &open.parked) {
-            return Verdict::yes(waiting.reason, waiting.message.clone());
+            let (reason, message) = hindrance::behind(facts, waiting);
+            return Verdict::yes(reason, message);
         }
         if inputs.object.spec.paused && open.step.is_none() && open.parked.is_none() {
             let message = format!("spec.paused is set: {} waits", operation::named(open));
@@ -49,7 +50,8 @@ fn progressing(facts: &Facts<'_>) -> Verdict {
         return Verdict::yes(Reason::Deleting, "the XsldCache is being deleted");
     }
     if let Some(waiting) = waiting {
-        return Verdict::no(waiting.reason, waiting.message.clone());
+        let (reason, message) = hindrance::behind(facts, waiting);
+        return Verdict::no(reason, message);
     }
     if !inputs.invalid.is_empty() {
         return Verdict::no(Reason::SpecInvalid, validate::summary(inputs.invalid));
@@ -380,6 +382,7 @@ fn is_for_a_person(reason: Reason) -> bool {
             | Reason::CertificateChanged
             | Reason::CertificateUntrusted
             | Reason::ProfileInvalid
+            | Reason::SecretInvalid
             | Reason::WriteRefused
             | Reason::ReadRefused
             | Reason::NameTaken

@@ -7,6 +7,7 @@ use xsld_journal::event::{OperationKind, Step};
 use super::conditions::Verdict;
 use super::facts::{Facts, Group, Member};
 use super::fit::names;
+use super::hindrance;
 use crate::crd::{ConditionReason as Reason, MemberOnline};
 use crate::decide::{self, Waiting, views};
 use crate::xsld::view::Answer;
@@ -42,6 +43,7 @@ pub(super) fn impairment(facts: &Facts<'_>) -> Option<Why> {
         .or_else(|| waited_for(facts))
         .or_else(|| lost(facts))
         .or_else(|| untrusted(facts))
+        .or_else(|| hindered(facts))
         .or_else(|| stale(facts))
         .or_else(|| moved(facts))
         .or_else(|| offline(facts))
@@ -156,7 +158,12 @@ fn waited_for(facts: &Facts<'_>) -> Option<Why> {
             | Reason::CertificateChanged
             | Reason::CertificateUntrusted
     );
-    impairs.then(|| (waiting.reason, waiting.message.clone()))
+    impairs.then(|| hindrance::behind(facts, waiting))
+}
+
+/// A member of the group whose pod is kept from being there or from starting.
+fn hindered(facts: &Facts<'_>) -> Option<Why> {
+    hindrance::first(facts, |member| member.recorded.is_some() && !is_leaving(facts, member))
 }
 
 /// Wanted members that were in the group once and are not recorded any more. A member that has yet

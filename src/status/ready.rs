@@ -3,7 +3,7 @@
 use super::conditions::Verdict;
 use super::degraded::{impairment, unseen, waiting};
 use super::facts::{Facts, Group};
-use super::operation;
+use super::{hindrance, operation};
 use crate::crd::{ConditionReason as Reason, MemberOnline};
 use crate::decide::{Decision, Waiting};
 use crate::validate;
@@ -34,11 +34,11 @@ fn in_the_way(facts: &Facts<'_>) -> Option<Verdict> {
     let inputs = facts.inputs;
     let refused = inputs.problems.iter().find(|problem| problem.is_of_the_api_server());
     if facts.deleting {
-        let message = waiting(facts).map(|waiting| waiting.message.as_str());
-        let message = message.or(refused.map(|problem| problem.message.as_str()));
+        let message = waiting(facts).map(|waiting| hindrance::behind(facts, waiting).1);
+        let message = message.or(refused.map(|problem| problem.message.clone()));
         return Some(Verdict::no(
             Reason::Deleting,
-            message.unwrap_or("the XsldCache is being deleted"),
+            message.unwrap_or_else(|| "the XsldCache is being deleted".to_owned()),
         ));
     }
     if !inputs.invalid.is_empty() {
@@ -68,7 +68,7 @@ fn under_way(facts: &Facts<'_>) -> Option<Verdict> {
     }
     if let Some(open) = &inputs.state.operation {
         let (reason, message) = match waiting {
-            Some(waiting) if open.parked.is_none() => (waiting.reason, waiting.message.clone()),
+            Some(waiting) if open.parked.is_none() => hindrance::behind(facts, waiting),
             _ if inputs.object.spec.paused && open.step.is_none() && open.parked.is_none() => {
                 (Reason::Paused, format!("spec.paused is set: {} waits", operation::named(open)))
             }
@@ -84,12 +84,13 @@ fn under_way(facts: &Facts<'_>) -> Option<Verdict> {
 
 /// What is waited for without an operation; with no view and every pod ready, nothing is known.
 fn waits(facts: &Facts<'_>, waiting: &Waiting) -> Verdict {
-    let message = waiting.message.clone();
-    match waiting.reason {
-        Reason::GroupUnreachable | Reason::Rebuilding if facts.told.is_none() => {
-            Verdict::unknown(waiting.reason, message)
+    match hindrance::behind(facts, waiting) {
+        (reason @ (Reason::GroupUnreachable | Reason::Rebuilding), message)
+            if facts.told.is_none() =>
+        {
+            Verdict::unknown(reason, message)
         }
-        reason => Verdict::no(reason, message),
+        (reason, message) => Verdict::no(reason, message),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the status of a cache promises, told on small worlds.
 
 mod bounds;
+mod hindered;
 mod told;
 
 use std::collections::BTreeMap;

@@ -62,6 +62,11 @@ impl Redactor {
         Redactor::default()
     }
 
+    /// Whether a secret is long enough to be looked for.
+    pub fn finds(secret: &SecretString) -> bool {
+        secret.expose_secret().len() >= MIN_SECRET
+    }
+
     /// Adds a secret. Secrets of fewer than six bytes are not looked for.
     #[must_use]
     pub fn with(mut self, secret: &SecretString) -> Redactor {
@@ -80,7 +85,7 @@ impl Redactor {
     }
 
     fn add(&mut self, secret: SecretString) {
-        if secret.expose_secret().len() < MIN_SECRET {
+        if !Self::finds(&secret) {
             return;
         }
         self.secrets.push(secret);

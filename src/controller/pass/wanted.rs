@@ -49,6 +49,7 @@ pub(super) fn wanted(
         templates: BTreeMap::clone(&grids.templates.wanted),
         unread: grids.unread,
         others: grids.all.union(&grids.templates.all).cloned().collect(),
+        held: None,
     };
     (wanted, json)
 }

@@ -191,6 +191,7 @@ impl Ideal<'_> {
             never_bound: false,
             capacity: set.claim_size,
             growth: None,
+            class: None,
         };
         self.seen.claims.insert(ordinal, claim);
         true

@@ -16,6 +16,7 @@ mod fencing;
 mod foreign;
 mod grid_faults;
 mod grids;
+mod hindered;
 mod input;
 mod losses;
 mod operators;
@@ -47,6 +48,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(random::scenarios());
     all.extend(repairs::scenarios());
     all.extend(refusals::scenarios());
+    all.extend(hindered::scenarios());
     all.extend(roll::scenarios());
     all.extend(rolls::scenarios());
     all.extend(corrections::scenarios());

@@ -248,7 +248,13 @@ async fn node_stopped(c: &Context) -> Result {
     let node = object["spec"]["nodeName"].as_str().context("c-1 has no Node")?.to_owned();
     let uid = object["metadata"]["uid"].clone();
     set_node(c, &node, false).await?;
-    let stopped = c.wait_condition(Kind::Cache, "c", ("Degraded", "True", ""), MINUTE).await;
+    let stopped = c
+        .wait_for(Kind::Cache, "c", "the lost node, and what to do", MINUTE, |cache| {
+            let Some(told) = condition(cache, "Degraded") else { return false };
+            let message = told["message"].as_str().unwrap_or_default();
+            told["reason"] == "NodeLost" && message.contains("kubectl delete pod c-1")
+        })
+        .await;
     let lost = c
         .wait_for(Kind::Pod, "c-1", "being evicted", MINUTE, |pod| {
             !pod["metadata"]["deletionTimestamp"].is_null()
