@@ -30,6 +30,7 @@ use crate::observe::Asked;
 use crate::status::{self, GridInputs, Problem, publish};
 use crate::validate::{self, GridTemplateSource, Invalid, ValidGrid};
 use crate::xsld::call::GridBody;
+use crate::xsld::view::GridStatus;
 
 /// The DataGrids of one cache.
 #[derive(Default)]
@@ -48,8 +49,10 @@ pub struct Grids {
     pub all: BTreeSet<String>,
     /// The templates that some of them are made from.
     pub templates: Templates,
-    /// Whether the one or the other could not be read.
+    /// Whether the one or the other could not be listed.
     pub unread: bool,
+    /// Templates whose documents cannot be read just now, by name, with what was read in vain.
+    pub without: BTreeMap<String, Thing>,
 }
 
 impl Grids {
@@ -203,12 +206,31 @@ pub async fn wanted(
     caches: &Cache<XsldCache>,
     findings: &mut Findings<'_>,
 ) -> Grids {
-    let unread = Grids { unread: true, ..Grids::default() };
     let templates = templates::wanted(context, subject, caches).await;
-    let templates = findings.read(&Thing::all("GridTemplates with their ConfigMaps"), templates);
-    let Some(templates) = templates else { return unread };
+    let templates = findings.read(&Thing::all("GridTemplates"), templates);
+    let templates_unread = templates.is_none();
+    let mut templates = templates.unwrap_or_default();
+    let unread = tell_unread(&mut templates, findings);
     let listed = listed(context, subject, &caches.state(), templates).await;
-    findings.read(&Thing::all("DataGrids"), listed).unwrap_or(unread)
+    match findings.read(&Thing::all("DataGrids"), listed) {
+        // Nothing is done, and each grid is told as it is seen.
+        Some(grids) => Grids { unread: templates_unread, without: unread, ..grids },
+        None => Grids { unread: true, ..Grids::default() },
+    }
+}
+
+/// That the documents of some templates cannot be read is a finding about each; the other templates
+/// go on, and so do the grids that are made from them.
+pub(super) fn tell_unread(
+    templates: &mut Templates,
+    findings: &mut Findings<'_>,
+) -> BTreeMap<String, Thing> {
+    let unread = std::mem::take(&mut templates.unread).into_iter();
+    let told = unread.map(|(name, (thing, error))| {
+        let _: Option<()> = findings.read(&thing, Err(error));
+        (name, thing)
+    });
+    told.collect()
 }
 
 /// The same for other caches than the watched ones, and without anybody taking note of it.
@@ -331,12 +353,19 @@ pub(super) async fn finish(
         }
         let invalid = pass.grids.invalid.get(uid).map(Vec::as_slice).unwrap_or_default();
         let inputs = pass.inputs(&pass.state);
-        let missing = || wanted.and_then(|grid| missing_template(inputs, uid, grid));
+        let missing = wanted.and_then(|grid| missing_template(inputs, uid, grid));
+        let unread = missing.as_ref().and_then(|_| unread_template(&pass.grids, wanted?));
+        // What may be read in a moment changes nothing of what was told.
+        if unread.is_some() && findings.has_untold() {
+            continue;
+        }
         let going = object.metadata.deletion_timestamp.is_some();
-        let cache = match (pass.grids.elsewhere.get(uid).filter(|_| !going), missing()) {
-            (Some(problem), _) => Err(problem.clone()),
-            (None, Some(message)) => Err(Problem { reason: Reason::TemplateMissing, message }),
-            (None, None) => Ok(pass.subject.identity.name.as_str()),
+        let elsewhere = pass.grids.elsewhere.get(uid).filter(|_| !going);
+        let cache = match (elsewhere, missing, unread) {
+            (Some(problem), _, _) => Err(problem.clone()),
+            (None, _, Some(message)) => Err(Problem { reason: Reason::NotObserved, message }),
+            (None, Some(message), None) => Err(Problem { reason: Reason::TemplateMissing, message }),
+            (None, None, None) => Ok(pass.subject.identity.name.as_str()),
         };
         let put_off = wanted.and_then(|grid| decisions::put_off(inputs, uid, grid));
         let refused = wanted.and_then(|grid| decisions::refused_grid(inputs, uid, grid));
@@ -363,10 +392,25 @@ pub(super) async fn finish(
     }
 }
 
+/// Why the template that a grid waits for is not known just now.
+fn unread_template(grids: &Grids, grid: &WantedGrid) -> Option<String> {
+    let name = grid.template.as_ref()?;
+    let what = match grids.without.get(name) {
+        Some(map) => format!("{} {} with the documents of GridTemplate {name}", map.kind, map.name),
+        None if grids.unread => "GridTemplates".to_owned(),
+        None => return None,
+    };
+    Some(format!(
+        "the operator cannot read the {what} just now, so the grid waits: the conditions of its \
+         XsldCache say why"
+    ))
+}
+
 /// The template that a grid waits for. One that is there as it is wanted waits for none.
 fn missing_template(inputs: Inputs<'_>, uid: &str, grid: &WantedGrid) -> Option<String> {
     let served = inputs.state.grids.get(uid).is_some_and(|known| known.digest == grid.digest)
-        && matches!(inputs.seen.grid(&grid.name), Ok(Some(_)));
+        && matches!(inputs.seen.grid(&grid.name),
+            Ok(Some(live)) if live.status != GridStatus::Error);
     // Not seen is not missing.
     let seen = |name: &String| inputs.seen.template(name).is_ok();
     let seen = inputs.state.bootstrapped && grid.template.as_ref().is_some_and(seen);

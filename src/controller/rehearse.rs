@@ -81,7 +81,8 @@ pub async fn rehearse(
         drop(resolve(context, &subject, valid, generation, &mut then).await);
     }
     let caches = caches(context, &subject, &object).await?;
-    let grids = grids::read(context, &subject, &caches).await?;
+    let mut grids = grids::read(context, &subject, &caches).await?;
+    grids::tell_unread(&mut grids.templates, &mut now);
     let unheard = access.is_none() && !deleting;
     let judged = (&object, valid.as_ref());
     let standing = Standing::of(context, &subject, judged, &caches, &mut now).await;

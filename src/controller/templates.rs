@@ -23,6 +23,9 @@ use crate::decide::{WantedTemplate, templates as decisions};
 use crate::status::{self, CacheUpload, Problem, TemplateInputs, publish};
 use crate::validate::{self, DocumentSource, Documents, TemplateTarget, ValidTemplate};
 
+/// What is asked for when a ConfigMap with documents is read.
+const READ_CONFIG_MAP: &str = "read a ConfigMap";
+
 /// The GridTemplates of one cache.
 #[derive(Default)]
 pub struct Templates {
@@ -32,6 +35,8 @@ pub struct Templates {
     pub documents: BTreeMap<String, (String, Documents)>,
     /// UIDs of all GridTemplates of the namespace.
     pub all: BTreeSet<String>,
+    /// Those whose documents cannot be read just now, by name, with what was read in vain and why.
+    pub unread: BTreeMap<String, (Thing, Error)>,
 }
 
 impl Templates {
@@ -211,10 +216,11 @@ pub fn naming(map: &ConfigMap, templates: &Cache<GridTemplate>) -> Vec<ObjectRef
     namers.map(|template| ObjectRef::from_obj(&**template)).collect()
 }
 
-/// The templates of a cache, as they are to be worked on.
+/// The templates of a cache, as they are to be worked on; those whose documents cannot be read are
+/// left as they are.
 ///
 /// # Errors
-/// When the API server cannot be read.
+/// When they cannot be listed.
 pub async fn wanted(
     context: &Context,
     subject: &Subject,
@@ -233,7 +239,7 @@ pub async fn wanted(
 /// The same for other caches than the watched ones, and without anybody taking note of it.
 ///
 /// # Errors
-/// When the API server cannot be read.
+/// When they cannot be listed.
 pub(super) async fn read(
     context: &Context,
     subject: &Subject,
@@ -273,22 +279,37 @@ pub(super) async fn read(
             continue;
         }
         let (Ok(valid), Ok(true)) = (valid, goes_here) else { continue };
-        if let Ok(documents) = documents(context, namespace, &valid).await? {
-            wanted.deleting = false;
-            wanted.digest = documents.digest();
-            templates.documents.insert(uid.clone(), (wanted.digest.clone(), documents));
-            templates.wanted.insert(uid, wanted);
+        // Who did not answer once is not waited for again and again in one pass.
+        let is_silent = |(_, error): &(Thing, Error)| matches!(error, Error::Timeout { .. });
+        let read = match templates.unread.values().find(|unread| is_silent(unread)) {
+            Some((thing, _)) if valid.names_a_config_map() => {
+                Err((thing.clone(), Error::Timeout { what: READ_CONFIG_MAP }))
+            }
+            Some(_) | None => documents(context, namespace, &valid).await,
+        };
+        match read {
+            Ok(Ok(documents)) => {
+                wanted.deleting = false;
+                wanted.digest = documents.digest();
+                templates.documents.insert(uid.clone(), (wanted.digest.clone(), documents));
+                templates.wanted.insert(uid, wanted);
+            }
+            // The template's own status says what is wrong with them.
+            Ok(Err(_)) => {}
+            Err(unread) => {
+                templates.unread.insert(wanted.name, unread);
+            }
         }
     }
     Ok(templates)
 }
 
-/// The documents of a template, read and checked; or what is in the way.
+/// The documents of a template, read and checked, or what is in the way; or what cannot be read.
 async fn documents(
     context: &Context,
     namespace: &str,
     valid: &ValidTemplate,
-) -> Result<Result<Documents, Problem>, Error> {
+) -> Result<Result<Documents, Problem>, (Thing, Error)> {
     let object_grid = match document(context, namespace, &valid.object_grid).await? {
         Ok(text) => text,
         Err(problem) => return Ok(Err(problem)),
@@ -307,14 +328,15 @@ async fn document(
     context: &Context,
     namespace: &str,
     source: &DocumentSource,
-) -> Result<Result<String, Problem>, Error> {
+) -> Result<Result<String, Problem>, (Thing, Error)> {
     let reference = match source {
         DocumentSource::Inline(text) => return Ok(Ok(text.clone())),
         DocumentSource::ConfigMap(reference) => reference,
     };
     let api: Api<ConfigMap> = Api::namespaced(context.client.clone(), namespace);
     let read = api.get_opt(&reference.name);
-    let found = objects::timed("read a ConfigMap", context.times.request, read).await?;
+    let found = objects::timed(READ_CONFIG_MAP, context.times.request, read).await;
+    let found = found.map_err(|error| (Thing::new("ConfigMap", &reference.name), error))?;
     let text = found.and_then(|map| map.data).and_then(|mut data| data.remove(&reference.key));
     Ok(text.ok_or_else(|| Problem {
         reason: Reason::ConfigMapMissing,
@@ -442,11 +464,12 @@ async fn tell(
     let mut names = BTreeSet::new();
     let mut problem = None;
     if let Ok(valid) = &valid {
-        let documents = documents(context, &namespace, valid).await;
-        match findings.read(&Thing::all("ConfigMaps with the documents"), documents) {
-            Some(Ok(documents)) => digest = Some(documents.digest()),
-            Some(Err(found)) => problem = Some(found),
-            None => {}
+        match documents(context, &namespace, valid).await {
+            Ok(Ok(documents)) => digest = Some(documents.digest()),
+            Ok(Err(found)) => problem = Some(found),
+            Err((thing, error)) => {
+                let _: Option<()> = findings.read(&thing, Err(error));
+            }
         }
         match chosen(&valid.target, caches) {
             Ok(found) => names = found,

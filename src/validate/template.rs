@@ -17,6 +17,14 @@ pub struct ValidTemplate {
     pub target: TemplateTarget,
 }
 
+impl ValidTemplate {
+    /// Whether one of its documents stands in a ConfigMap.
+    pub fn names_a_config_map(&self) -> bool {
+        let in_a_map = |source: &DocumentSource| matches!(source, DocumentSource::ConfigMap(_));
+        in_a_map(&self.object_grid) || in_a_map(&self.deployment_policy)
+    }
+}
+
 /// Where a document is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DocumentSource {

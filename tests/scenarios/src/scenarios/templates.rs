@@ -6,7 +6,7 @@ use anyhow::ensure;
 use serde_json::{Value, json};
 
 use super::bootstrap::MINUTE;
-use crate::context::{Context, Kind, Seen, condition};
+use crate::context::{Context, Kind, OperatorOptions, Seen, condition};
 use crate::kill::{Kill, Moment};
 use crate::{Result, Scenario};
 
@@ -24,6 +24,9 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         }),
         Scenario::new("templates::what_is_not_xml_is_told_and_never_sent", |c| Box::pin(wrong(c))),
         Scenario::new("templates::documents_may_stand_in_config_maps", |c| Box::pin(maps(c))),
+        Scenario::new("templates::one_that_cannot_be_read_stops_only_its_own_grids", |c| {
+            Box::pin(unreadable(c))
+        }),
         Scenario::new("templates::a_selector_chooses_caches_by_label", |c| Box::pin(selector(c))),
     ];
     for step in ["upload_template", "delete_template"] {
@@ -182,6 +185,64 @@ async fn maps(c: &Context) -> Result {
         Ok(Seen::when(told == descriptor(90).as_str(), || told.to_string()))
     })
     .await
+}
+
+/// A Role that lets the operator work, and get no ConfigMap but those.
+fn role(maps: &[&str]) -> Value {
+    let of_others = [
+        "xsld.ibm.com",
+        "apps",
+        "policy",
+        "networking.k8s.io",
+        "events.k8s.io",
+        "coordination.k8s.io",
+    ];
+    let core = ["pods", "persistentvolumeclaims", "services", "secrets", "events"];
+    json!({"metadata": {"name": "narrow"}, "rules": [
+        {"apiGroups": of_others, "resources": ["*"], "verbs": ["*"]},
+        {"apiGroups": [""], "resources": core, "verbs": ["*"]},
+        {"apiGroups": [""], "resources": ["configmaps"],
+            "verbs": ["list", "watch", "create", "patch", "update"]},
+        {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"],
+            "resourceNames": maps},
+    ]})
+}
+
+async fn unreadable(c: &Context) -> Result {
+    const OWN: [&str; 2] = ["xsld-operator-journal", "c-entrypoint"];
+    with_cache(c).await?;
+    let narrow = c.person("narrow", &[]).await?;
+    c.apply(Kind::Role, role(&OWN)).await?;
+    c.kill_operator().await?;
+    let kubeconfig = Some(narrow.kubeconfig);
+    c.start_operator_with(&OperatorOptions { kubeconfig, ..OperatorOptions::default() }).await?;
+    let map = json!({"metadata": {"name": "documents"}, "data": {"a.xml": descriptor(30)}});
+    c.apply(Kind::ConfigMap, map).await?;
+    let from_map =
+        json!({"objectGridXml": {"configMapRef": {"name": "documents", "key": "a.xml"}}});
+    let mut closed = template(from_map);
+    closed["metadata"]["name"] = json!("closed");
+    c.apply(Kind::Template, closed).await?;
+    let mut waits = grid();
+    waits["metadata"]["name"] = json!("h");
+    waits["spec"]["templateRef"]["name"] = json!("closed");
+    c.apply(Kind::Grid, waits).await?;
+    let refused = ("Ready", "False", "ReadRefused");
+    let cache = c.wait_condition(Kind::Cache, "c", refused, CHANGE).await?;
+    ensure!(message(&cache, "Ready").contains("ConfigMap documents"), "{cache}");
+    let told = c.wait_condition(Kind::Grid, "h", ("Ready", "False", "NotObserved"), CHANGE).await?;
+    ensure!(message(&told, "Ready").contains("ConfigMap documents"), "{told}");
+    // The others go on, and are told.
+    c.apply(Kind::Template, template(json!({}))).await?;
+    c.apply(Kind::Grid, grid()).await?;
+    c.create_grid("i", json!({})).await?;
+    c.grid_online("g", CHANGE).await?;
+    c.grid_online("i", CHANGE).await?;
+    c.delete(Kind::Grid, "i").await?;
+    c.gone(Kind::Grid, "i", CHANGE).await?;
+    c.apply(Kind::Role, role(&[OWN[0], OWN[1], "documents"])).await?;
+    c.grid_online("h", CHANGE).await?;
+    c.ready("c", 1, MINUTE).await
 }
 
 async fn selector(c: &Context) -> Result {
