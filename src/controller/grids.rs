@@ -364,7 +364,9 @@ pub(super) async fn finish(
         let cache = match (elsewhere, missing, unread) {
             (Some(problem), _, _) => Err(problem.clone()),
             (None, _, Some(message)) => Err(Problem { reason: Reason::NotObserved, message }),
-            (None, Some(message), None) => Err(Problem { reason: Reason::TemplateMissing, message }),
+            (None, Some(message), None) => {
+                Err(Problem { reason: Reason::TemplateMissing, message })
+            }
             (None, None, None) => Ok(pass.subject.identity.name.as_str()),
         };
         let put_off = wanted.and_then(|grid| decisions::put_off(inputs, uid, grid));

@@ -89,8 +89,7 @@ fn goes_too<'a>(
     in_use: impl Fn(&Ordinal) -> bool,
 ) -> Option<(Ordinal, &'a ClaimFacts, Receipt)> {
     let Inputs { wanted, seen, state, .. } = inputs;
-    let mut claims =
-        seen.claims.iter().filter(|(place, claim)| !claim.deleting && !in_use(place));
+    let mut claims = seen.claims.iter().filter(|(place, claim)| !claim.deleting && !in_use(place));
     claims.find_map(|(ordinal, claim)| {
         let tried = operation.tried(&format!("delete_volume/{}", claim.uid));
         let empty = claim.never_bound && !state.knows_claim(&claim.uid);

@@ -103,13 +103,15 @@ mod tests {
 
     #[test]
     fn every_scenario_that_the_promises_name_exists() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/promises.md");
-        let text = std::fs::read_to_string(path).unwrap();
         let known: BTreeSet<String> = all().into_iter().map(|scenario| scenario.name).collect();
-        let named: Vec<&str> = text.split('`').filter(|word| is_name(word)).collect();
-        assert!(named.len() > 50, "{}", named.len());
-        for name in named {
-            assert!(known.contains(name), "docs/promises.md names {name}, which does not exist");
+        for page in ["promises.md", "waits.md"] {
+            let path = format!("{}/../../docs/{page}", env!("CARGO_MANIFEST_DIR"));
+            let text = std::fs::read_to_string(path).unwrap();
+            let named: Vec<&str> = text.split('`').filter(|word| is_name(word)).collect();
+            assert!(named.len() > 40, "{page}: {}", named.len());
+            for name in named {
+                assert!(known.contains(name), "docs/{page} names {name}, which does not exist");
+            }
         }
     }
 }
