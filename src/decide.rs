@@ -279,6 +279,12 @@ pub fn decide(inputs: Inputs<'_>) -> Decision {
     if let Some(decision) = roll::goes_first(inputs) {
         return decision;
     }
+    from_members_on(inputs)
+}
+
+/// Members first, then what is left; beside a wait for members that cannot be helped, what needs none.
+fn from_members_on(inputs: Inputs<'_>) -> Decision {
+    let state = inputs.state;
     match membership::decide(inputs) {
         // Nothing else waits for pods that do not stay on their template.
         Decision::Rest => converge::first(roll::decide(inputs), || after_roll(inputs)),
@@ -288,6 +294,17 @@ pub fn decide(inputs: Inputs<'_>) -> Decision {
             if held.reason == Reason::CapacityShort && state.operation.is_none() =>
         {
             converge::any(Decision::Wait(held), || after_roll(inputs))
+        }
+        // Nor does a member that cannot be made, because somebody else has its name.
+        Decision::Wait(held)
+            if held.reason == Reason::NameTaken
+                && state.operation.is_none()
+                && state.bootstrapped
+                && taken::stops(inputs).is_none() =>
+        {
+            converge::any(Decision::Wait(held), || {
+                converge::first(roll::decide(inputs), || after_roll(inputs))
+            })
         }
         decision => decision,
     }

@@ -36,7 +36,9 @@ pub use names::{
     claim_name, client_service_name, credentials_name, fqdn, held_credentials_name, ordinal_of,
     ordinal_of_claim, pod_name, supplied_entrypoint_name,
 };
-pub use owner::{Beside, Whose, guard, has_labels, whose, whose_claim, whose_pod};
+pub use owner::{
+    Beside, Whose, controller_uid, guard, has_labels, made_for, whose, whose_claim, whose_pod,
+};
 pub use pod::{MEMBER_CONTAINER, pod_template};
 pub use policies::{Budgets, Evictions, network_policy, pod_disruption_budgets};
 pub use reserved::{Claimant, operators_name, own_names, taken_first};

@@ -196,8 +196,11 @@ pub async fn objects(
     let facts = ours.map(facts::set);
     let replicas = facts.as_ref().map(|set| set.replicas);
     let committed = state.committed.replicas.unwrap_or(0);
+    // Also those that left, or are to leave: their pods may outlive the places.
+    let recorded = state.members.keys().chain(state.leaving.keys()).max();
+    let recorded = recorded.map_or(0, |last| last.saturating_add(1));
     let places = match ours.is_some() || set.is_none() {
-        true => size.max(committed).max(replicas.unwrap_or(0)),
+        true => size.max(committed).max(replicas.unwrap_or(0)).max(recorded),
         // What bears members' names is that StatefulSet's.
         false => 0,
     };
@@ -205,7 +208,8 @@ pub async fn objects(
         identity,
         places,
         set: uid.as_deref(),
-        replicas,
+        // Somebody may have scaled it further than the cache ever asked for.
+        replicas: replicas.map(|live| if committed > 0 { live.min(committed) } else { live }),
         is_foreign: matches!(judged, Some(Whose::Foreign { .. })),
         state,
         timeout,

@@ -243,7 +243,8 @@ pub async fn let_go(
     standing: &Standing<'_>,
     findings: &mut Findings<'_>,
 ) -> bool {
-    let mut all = true;
+    // What could not be read may still name this cache, and would go with it.
+    let mut all = standing.is_whole();
     for (thing, metadata) in standing.owned(subject) {
         let mut owners = metadata.owner_references.unwrap_or_default();
         owners.retain(|owner| owner.uid != subject.identity.uid);

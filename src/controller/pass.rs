@@ -154,7 +154,8 @@ async fn examine(
     }
     pass.wanted.held = findings.holds_first_pods();
     hindrances::ask(&mut pass, findings).await;
-    let stays = pass.standing.cascade == Cascade::Orphaned;
+    let stays = deletion::leaves_all(pass.inputs(&pass.state))
+        && pass.standing.cascade != Cascade::Orphaning;
     let may = ours && (!stays || objects::let_go(context, subject, &pass.standing, findings).await);
     let acted = if may { pass.act().await.map(Some) } else { Ok(None) };
     let acted = findings.ended(acted)?.flatten();
@@ -270,7 +271,11 @@ impl<'a> Pass<'a> {
         });
         match going {
             true => Evictions::None,
-            false => Evictions::during(self.state.operation.as_ref(), self.wanted.paused),
+            false => Evictions::during(
+                self.state.operation.as_ref(),
+                self.wanted.paused,
+                views::is_whole(&self.seen, &self.state),
+            ),
         }
     }
 

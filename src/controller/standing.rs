@@ -117,6 +117,11 @@ impl<'a> Standing<'a> {
         *self.still.insert(taken == Some(None))
     }
 
+    /// Whether all of them could be read.
+    pub(super) fn is_whole(&self) -> bool {
+        self.unread.is_empty()
+    }
+
     /// What this cache still controls, with what else owns each.
     pub(super) fn owned(&self, subject: &Subject) -> Vec<(Thing, ObjectMeta)> {
         let ours = |live: &DynamicObject| {
@@ -128,10 +133,12 @@ impl<'a> Standing<'a> {
 
     /// Adds what is somebody else's to what is seen of the cache.
     pub(super) fn told_in(&self, seen: &mut Observation) {
-        let known: Vec<_> =
-            seen.taken.iter().map(|it| (it.kind.clone(), it.name.clone())).collect();
-        let new = |taken: &&Taken| !known.contains(&(taken.kind.clone(), taken.name.clone()));
-        seen.taken.extend(self.taken.iter().filter(new).cloned());
+        // What is reserved is known here only, and how that ends.
+        let is_told = |one: &Taken| {
+            self.taken.iter().any(|taken| taken.kind == one.kind && taken.name == one.name)
+        };
+        seen.taken.retain(|taken| !is_told(taken));
+        seen.taken.extend(self.taken.iter().cloned());
     }
 
     fn judged(
@@ -188,13 +195,25 @@ impl<'a> Standing<'a> {
         let beside = |cache: &&Arc<XsldCache>| {
             cache.metadata.namespace.as_deref() == Some(&*subject.identity.namespace)
         };
-        let others = caches.iter().filter(beside).filter_map(|cache| claimant(cache));
+        let own = claimant(object)?;
+        let others: Vec<_> =
+            caches.iter().filter(beside).filter_map(|cache| claimant(cache)).collect();
         let holder = |kind: &'static str, name: &str| {
-            let owners = &self.live(&Thing::new(kind, name))?.metadata.owner_references;
-            let controller = owners.iter().flatten().find(|it| it.controller == Some(true));
-            controller.map(|controller| controller.uid.clone())
+            let thing = Thing::new(kind, name);
+            // Nothing is decided on what could not be read.
+            if self.unread.contains(&thing) {
+                return Some(own.uid.to_owned());
+            }
+            let metadata = &self.live(&thing)?.metadata;
+            if let Some(uid) = manifests::controller_uid(metadata) {
+                return Some(uid.to_owned());
+            }
+            // It was left on purpose, or restored without its owner.
+            let made_for = manifests::made_for(metadata)?;
+            let claimants = std::iter::once(&own).chain(&others);
+            claimants.into_iter().find(|it| it.name == made_for).map(|it| it.uid.to_owned())
         };
-        let (kind, name, other) = manifests::taken_first(&claimant(object)?, others, holder)?;
+        let (kind, name, other) = manifests::taken_first(&own, others.iter().cloned(), holder)?;
         Some((kind, name, other.to_owned()))
     }
 

@@ -113,7 +113,7 @@ pub(crate) fn marker(state: &CacheState) -> Option<(u64, usize)> {
 /// Whether all that was made for the cache stays when it goes. That the StatefulSet has no
 /// controller any more tells so even when the request itself was never seen: the garbage collector
 /// may have done its part while nobody looked.
-pub(super) fn leaves_all(inputs: Inputs<'_>) -> bool {
+pub(crate) fn leaves_all(inputs: Inputs<'_>) -> bool {
     let orphaned = inputs.seen.stateful_set.as_ref().is_some_and(|set| set.is_orphaned);
     inputs.wanted.deleting && (inputs.wanted.cascade != Cascade::Delete || orphaned)
 }
@@ -126,7 +126,7 @@ fn leave(inputs: Inputs<'_>) -> Decision {
         return Decision::wait(Reason::Deleting, message);
     }
     if inputs.state.operation.is_some() {
-        let by = "deletion of the XsldCache with --cascade=orphan, which leaves all as it is";
+        let by = "deletion of the XsldCache, whose StatefulSet has no owner: all stays as it is";
         return Decision::Record(vec![Event::OperationEnded {
             end: End::Superseded { by: by.to_owned() },
         }]);
@@ -134,8 +134,8 @@ fn leave(inputs: Inputs<'_>) -> Decision {
     let set = inputs.seen.stateful_set.as_ref().map_or("no StatefulSet", |_| "its StatefulSet");
     let claims = inputs.seen.claims.len();
     let reason = format!(
-        "the XsldCache was deleted with --cascade=orphan: {set} and {claims} volumes stay, for a \
-         cache of that name that is made again"
+        "the XsldCache was deleted and nothing has it as its owner, as after --cascade=orphan: {set} and \
+         {claims} volumes stay, for a cache of that name that is made again"
     );
     Decision::Record(vec![Event::CacheClosed { reason }])
 }

@@ -126,6 +126,10 @@ fn needs(inputs: Inputs<'_>, uid: &str, grid: &WantedGrid) -> Need {
     if live.status == GridStatus::Error && recorded.is_some() {
         return if waits { Need::Nothing } else { Need::Work(Task::Recover) };
     }
+    // What drift is only to be told of is not touched, and adopted in error it would be made again.
+    if live.status == GridStatus::Error && !grid.correct_drift {
+        return Need::Nothing;
+    }
     if !has_fields(live, &grid.fields) {
         // One that was there before is taken over as it is where drift is only to be told.
         if recorded.is_none() && !grid.correct_drift {

@@ -4,11 +4,15 @@
 //! journal knows and at what is seen, and gives the one next step. So a superseded or interrupted
 //! operation needs no plan of its own to be taken up where it stands.
 
+mod reset;
+
 use xsld_journal::event::{
     Cause, End, Event, Goal, MemberRef, OperationKind, Ordinal, Receipt, Step,
 };
 use xsld_journal::state::{JoinHistory, Leaving, Operation};
 
+pub(super) use self::reset::may_hold_data;
+use self::reset::reset;
 use super::disjoin::{Presence, presence};
 use super::views::{self, Listing, OwnView};
 use super::{
@@ -173,11 +177,13 @@ fn next_step(inputs: Inputs<'_>) -> Option<Decision> {
         .or_else(|| stray::ghosts(inputs))
         .or_else(|| lost_members(inputs))
         .or_else(|| raise_replicas(inputs))
+        .or_else(|| name_taken(inputs).filter(|_| !inputs.state.bootstrapped))
         .or_else(|| bootstrap(inputs))
         .or_else(|| join_missing(inputs))
         .or_else(|| {
             stray::waiting(inputs, |ordinal| ordinal < inputs.wanted.size).map(Decision::Wait)
         })
+        .or_else(|| name_taken(inputs))
         .or_else(|| disjoin_highest(inputs))
         .or_else(|| stray::waiting(inputs, |_| true).map(Decision::Wait))
         .or_else(|| drop_unjoined(inputs))
@@ -333,8 +339,9 @@ fn raise_replicas(inputs: Inputs<'_>) -> Option<Decision> {
     if committed >= wanted.size {
         return None;
     }
-    if let Some(waiting) = taken::keeps_away(inputs, &(committed..wanted.size)) {
-        return Some(waiting);
+    // The members that are there are looked after all the same.
+    if name_taken(inputs).is_some() {
+        return None;
     }
     // A claim that is still going would be mounted by the new pod and vanish under it.
     if let Some((_, claim)) = seen.claims.range(committed..).find(|(_, claim)| claim.deleting) {
@@ -345,6 +352,12 @@ fn raise_replicas(inputs: Inputs<'_>) -> Option<Decision> {
         step: Step::ScaleStatefulSet { from: committed, to: wanted.size },
         evidence: evidence(&seen.stateful_set),
     })
+}
+
+/// Why places that are to be made cannot be: somebody else's object has the name of one.
+fn name_taken(inputs: Inputs<'_>) -> Option<Decision> {
+    let committed = inputs.state.committed.replicas.unwrap_or(0);
+    taken::keeps_away(inputs, &(committed..inputs.wanted.size))
 }
 
 fn bootstrap(inputs: Inputs<'_>) -> Option<Decision> {
@@ -410,7 +423,11 @@ pub(super) fn not_ready(inputs: Inputs<'_>, ordinal: Ordinal) -> Option<Decision
 /// Joins the lowest wanted member that is not in the group.
 fn join_missing(inputs: Inputs<'_>) -> Option<Decision> {
     let Inputs { wanted, seen, state, watch, times, .. } = inputs;
-    let ordinal = (0..wanted.size).find(|ordinal| {
+    let places = match name_taken(inputs) {
+        Some(_) => state.committed.replicas.unwrap_or(0),
+        None => wanted.size,
+    };
+    let ordinal = (0..places).find(|ordinal| {
         !state.members.contains_key(ordinal) && !stray::is_waited_for(inputs, *ordinal)
     })?;
     let name = views::name_of(state, ordinal);
@@ -455,65 +472,6 @@ fn join_missing(inputs: Inputs<'_>) -> Option<Decision> {
         },
         evidence: evidence(&views::told(seen)),
     })
-}
-
-/// Wipes a half-joined member: only one whose own attempts ended, that is not the primary and
-/// holds no data that anybody else could miss.
-fn reset(inputs: Inputs<'_>, ordinal: Ordinal) -> Option<Decision> {
-    let Inputs { wanted, seen, state, .. } = inputs;
-    let member = views::member_now(seen, state, ordinal)?;
-    if !wanted.reset_half_joined {
-        let message = format!(
-            "{} is in another group and repair.resetHalfJoined is Never: delete its claim and pod",
-            member.name
-        );
-        return Some(Decision::wait(Reason::Parked, message));
-    }
-    let removed_here = state.operation.as_ref().is_some_and(|operation| {
-        operation.attempts_of(&format!("remove_ghost_member/{}", member.name)) > 0
-    });
-    let ours = state.joins.get(&member.claim_uid) == Some(&JoinHistory::WithoutEffect)
-        || state.leaving.contains_key(&ordinal)
-        || removed_here;
-    if !ours || views::primary(seen, state) == Some(ordinal) {
-        let message = format!(
-            "{} is in another group and no attempt of the operator put it there: delete its claim \
-             and pod if its volume may be wiped",
-            member.name
-        );
-        return Some(Decision::wait(Reason::Parked, message));
-    }
-    if state.held.contains_key(&member.claim_uid) {
-        let message = format!(
-            "{} is not in the group any more and its volume is one that the adopted group listed: \
-             delete its claim and pod if that may be wiped",
-            member.name
-        );
-        return Some(Decision::wait(Reason::Parked, message));
-    }
-    if may_hold_data(inputs, &member) {
-        let message = format!(
-            "{} is not in the group and may hold entries of its grids in memory: it is wiped once \
-             it was restarted; delete its pod if nothing of it is missed",
-            member.name
-        );
-        return Some(Decision::wait(Reason::Parked, message));
-    }
-    Some(Decision::Run {
-        step: Step::ResetMember { member },
-        evidence: evidence(&views::told(seen)),
-    })
-}
-
-/// Whether entries of a grid may be in the memory of a member that never came to be in the group:
-/// the process that our join was asked of still runs, and it lists grids or does not tell.
-pub(super) fn may_hold_data(inputs: Inputs<'_>, member: &MemberRef) -> bool {
-    let Inputs { seen, state, .. } = inputs;
-    let asked = state.joining.get(&member.claim_uid);
-    let same_process = asked == Some(&member.incarnation);
-    let without_effect = state.joins.get(&member.claim_uid) == Some(&JoinHistory::WithoutEffect);
-    let listed = seen.reports.get(&member.ordinal).and_then(|report| report.lists_grids);
-    without_effect && same_process && listed != Some(false)
 }
 
 /// Whether a task runs that is not ours to begin another one beside. Waits then.

@@ -353,7 +353,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Work on grids goes first until the first pod has gone, and later where a grid in error holds
-    /// the roll up. What no work and no waiting places is left out before the first pod goes.
+    /// the roll up. What stays in error is left out before the first pod goes.
     fn about_grids(&self, placed: &Result<(), Waiting>) -> Option<Decision> {
         let inputs = self.inputs;
         // By this roll, or by one before it that was superseded.
@@ -369,7 +369,7 @@ impl<'a> Plan<'a> {
             return Some(Decision::Record(vec![event]));
         }
         let left_out = placed.as_ref().err().filter(|_| !begun);
-        let event = left_out.and_then(|_| grids::left_out(inputs, self.is_overdue()))?;
+        let event = left_out.and_then(|_| grids::left_out(inputs))?;
         Some(Decision::Record(vec![event]))
     }
 

@@ -52,7 +52,7 @@ pub(crate) fn told(taken: &Taken) -> Waiting {
 
 #[cfg(test)]
 mod tests {
-    use xsld_journal::event::Step;
+    use xsld_journal::event::{OperationKind, Step};
 
     use super::*;
     use crate::decide::testing::World;
@@ -108,6 +108,39 @@ mod tests {
                 if matches!(step, Step::ScaleStatefulSet { to: 4, .. }));
             assert!(raised, "{decision:?}");
         }
+    }
+
+    #[test]
+    fn members_that_are_there_are_looked_after_beside_a_name_that_is_taken() {
+        let mut world = World::group(3);
+        world.wanted.size = 4;
+        world.seen.taken = vec![taken("PersistentVolumeClaim", "vol-c-3", Blocks::Member(3))];
+        world.everybody_lists(&[0, 2]);
+        world.report(1, &[1]);
+        let decision = world.settled();
+        world.follow(decision);
+        let mut rejoined = false;
+        for _ in 0..12 {
+            let decision = world.settled();
+            if let Decision::Run { step: Step::JoinMember { member, .. }, .. } = &decision {
+                assert_eq!(member.ordinal, 1);
+                rejoined = true;
+                break;
+            }
+            world.follow(decision);
+        }
+        assert!(rejoined, "{:?}", world.decide());
+        // What needs no new place goes on as well.
+        let mut world = World::group(2);
+        world.wanted.size = 3;
+        world.seen.taken = vec![taken("PersistentVolumeClaim", "vol-c-2", Blocks::Member(2))];
+        world.wanted.template = ("d2".into(), xsld_journal::event::Text::Inline("{}".into()));
+        world.wanted.may_roll = true;
+        let decision = world.settled();
+        assert!(
+            matches!(&decision, Decision::Begin { kind: OperationKind::ImageRoll, .. }),
+            "{decision:?}"
+        );
     }
 
     #[test]

@@ -2,10 +2,10 @@
 
 use xsld_journal::event::{End, Event, Goal, OperationKind, Receipt, Step};
 
-use super::testing::{OPERATION, World, claim_uid, name, view};
+use super::testing::{OPERATION, World, claim_uid};
 use super::{ATTEMPTS_MAX, Decision, views};
 use crate::crd::conditions::ConditionReason as Reason;
-use crate::xsld::view::{Answer, MemberStatus, TaskStatus};
+use crate::xsld::view::{Answer, TaskStatus};
 use xsld_journal::event::StepKey;
 
 fn reason(decision: &Decision) -> Option<Reason> {
@@ -533,20 +533,6 @@ fn views_that_differ_decide_nothing() {
     world.report(0, &[0, 1, 2]);
     world.report(1, &[0, 1]);
     assert_eq!(reason(&world.settled()), Some(Reason::InDoubt));
-}
-
-#[test]
-fn a_member_known_at_another_address_is_not_online() {
-    let mut pod = World::group(2).seen.pods[&1].clone();
-    let listed = |pod: &_| super::views::listed_in(&view(&[0, 1]), &name(1), Some(pod));
-    assert_eq!(listed(&pod), super::views::Listing::Online);
-    pod.address = Some("fd00::1".into());
-    assert_eq!(listed(&pod), super::views::Listing::Listed);
-    pod.addresses = vec!["fd00::1".into(), "10.0.0.1".into()];
-    assert_eq!(listed(&pod), super::views::Listing::Online, "it has one in each family");
-    let mut down = view(&[0, 1]);
-    down.members[1].status = MemberStatus::Unreachable;
-    assert_eq!(super::views::listed_in(&down, &name(1), Some(&pod)), super::views::Listing::Listed);
 }
 
 #[test]

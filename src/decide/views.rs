@@ -9,7 +9,9 @@ use xsld_journal::state::CacheState;
 use super::Waiting;
 use crate::crd::conditions::ConditionReason as Reason;
 use crate::observation::{Observation, PodFacts, Report, Shown};
-use crate::xsld::view::{Answer, GroupMember, GroupView, MemberStatus, TaskStatus, TaskView};
+use crate::xsld::view::{
+    Answer, GridStatus, GroupMember, GroupView, MemberStatus, TaskStatus, TaskView,
+};
 
 /// A member in the needed views.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,6 +199,18 @@ pub fn needed<'a>(
         },
     };
     Some(vec![first, second])
+}
+
+/// Whether every recorded member is Online and every grid of the group placed, as far as can be seen.
+pub fn is_whole(seen: &Observation, state: &CacheState) -> bool {
+    let online = |ordinal: &Ordinal| {
+        listing(seen, state, *ordinal, &name_of(state, *ordinal)) == Listing::Online
+    };
+    let grids = seen.grids.as_ref().and_then(Answer::as_known);
+    let placed = grids.is_some_and(|grids| {
+        grids.statuses().all(|(_, status)| status == Some(&GridStatus::Online))
+    });
+    placed && state.members.keys().all(online)
 }
 
 /// The member as the needed views list it.
@@ -402,6 +416,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::decide::testing::{World, name, view};
 
     #[test]
     fn a_task_without_a_description_is_ours_by_its_number_or_cannot_be_told() {
@@ -425,5 +440,19 @@ mod tests {
         assert_eq!(told(TaskStatus::Running, "Join", None), OurTask::Running);
         assert_eq!(told(TaskStatus::Unknown("?".to_owned()), "Join", None), OurTask::Unread);
         assert_eq!(told(TaskStatus::Success, "Disjoin", None), OurTask::None);
+    }
+
+    #[test]
+    fn a_member_known_at_another_address_is_not_online() {
+        let mut pod = World::group(2).seen.pods[&1].clone();
+        let listed = |pod: &_| listed_in(&view(&[0, 1]), &name(1), Some(pod));
+        assert_eq!(listed(&pod), Listing::Online);
+        pod.address = Some("fd00::1".into());
+        assert_eq!(listed(&pod), Listing::Listed);
+        pod.addresses = vec!["fd00::1".into(), "10.0.0.1".into()];
+        assert_eq!(listed(&pod), Listing::Online, "it has one in each family");
+        let mut down = view(&[0, 1]);
+        down.members[1].status = MemberStatus::Unreachable;
+        assert_eq!(listed_in(&down, &name(1), Some(&pod)), Listing::Listed);
     }
 }

@@ -115,7 +115,10 @@ pub fn whose_claim(
         "Pod" => owner.name == super::pod_name(&identity.name, ordinal),
         _ => is_cache(owner) && owner.uid == identity.uid,
     };
-    let mut owners = metadata.owner_references.iter().flatten();
+    // What the journal has recorded only another controller makes another's.
+    let strict = !beside.is_known;
+    let owners = metadata.owner_references.iter().flatten();
+    let mut owners = owners.filter(|it| strict || it.controller == Some(true));
     if let Some(other) = owners.find(|owner| !of_ours(owner)) {
         return foreign(format!("it belongs to {} {}", other.kind, other.name));
     }
@@ -150,6 +153,19 @@ pub fn guard(object: &mut Value, live: Option<&ObjectMeta>) {
     }
     let version = version.unwrap_or_else(|| "1".to_owned());
     metadata.insert("resourceVersion".to_owned(), version.into());
+}
+
+/// UID of the controller of an object.
+#[must_use]
+pub fn controller_uid(metadata: &ObjectMeta) -> Option<&str> {
+    controller(metadata).map(|owner| owner.uid.as_str())
+}
+
+/// Name of the cache that this operator made an object for, as its labels tell.
+#[must_use]
+pub fn made_for(metadata: &ObjectMeta) -> Option<&str> {
+    let ours = label(metadata, "app.kubernetes.io/managed-by") == Some(FIELD_MANAGER);
+    label(metadata, "app.kubernetes.io/instance").filter(|_| ours)
 }
 
 fn controller(metadata: &ObjectMeta) -> Option<&OwnerReference> {

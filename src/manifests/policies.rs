@@ -26,13 +26,14 @@ pub enum Evictions {
 impl Evictions {
     /// What the open operation allows. Grids, templates and larger volumes take nobody away; every
     /// other kind counts on the members that it does not touch, as long as it goes on: one that is
-    /// parked, or stopped between two steps, would forbid a drain for ever. A member that is away
-    /// already counts as the one.
+    /// parked, or paused, would forbid a drain for ever. So it allows one between two steps, as long
+    /// as the group is `whole`: nobody is away and every grid is placed. A member that is away already
+    /// counts as the one.
     #[must_use]
-    pub fn during(operation: Option<&Operation>, paused: bool) -> Self {
+    pub fn during(operation: Option<&Operation>, paused: bool, whole: bool) -> Self {
         let Some(operation) = operation else { return Self::One };
         let between_steps = operation.step.is_none() && operation.cancel.is_none();
-        if operation.parked.is_some() || (paused && between_steps) {
+        if between_steps && whole && (operation.parked.is_some() || paused) {
             return Self::One;
         }
         match operation.kind {
@@ -223,7 +224,7 @@ mod tests {
             cause: Cause { generation: 1, reason: "test".into() },
         });
         change(&mut world);
-        Evictions::during(world.state.operation.as_ref(), world.wanted.paused)
+        Evictions::during(world.state.operation.as_ref(), world.wanted.paused, true)
     }
 
     #[test]
@@ -235,7 +236,7 @@ mod tests {
             assert_eq!(all.selector, Some(identity().selector()));
             all.max_unavailable
         };
-        assert_eq!(allowed(Evictions::during(None, false)), Some(IntOrString::Int(1)));
+        assert_eq!(allowed(Evictions::during(None, false, false)), Some(IntOrString::Int(1)));
         for kind in [Kind::GridUpdate, Kind::StorageGrowth] {
             assert_eq!(allowed(during(kind, |_| {})), Some(IntOrString::Int(1)), "{kind:?}");
         }
@@ -260,6 +261,20 @@ mod tests {
             world.intend(Step::ScaleStatefulSet { from: 2, to: 3 });
         };
         assert_eq!(during(kind, in_a_step), Evictions::None, "the step is still to be settled");
+        let parked_in_a_step = |world: &mut World| {
+            world.intend(Step::ScaleStatefulSet { from: 2, to: 3 });
+            parked(world);
+        };
+        assert_eq!(during(kind, parked_in_a_step), Evictions::None, "it may still run");
+        let mut world = World::group(2);
+        world.wanted.paused = true;
+        world.apply(Event::OperationBegun {
+            kind,
+            goal: Goal::Members { size: 3, catalogs: 3 },
+            cause: Cause { generation: 1, reason: "test".into() },
+        });
+        let open = world.state.operation.as_ref();
+        assert_eq!(Evictions::during(open, true, false), Evictions::None, "a copy may be short");
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! The grids that a roll looks at: those that it could hurt.
 //!
-//! Before its first pod goes a roll has hurt nobody, so work on grids goes first, and a grid that is
-//! not placed is left out once it is clear that waiting does not place it: a roll takes nothing from
-//! it that it has. Afterwards every other grid must be placed before the next pod goes.
+//! Before its first pod goes a roll has hurt nobody, so work on grids goes first, and a grid in error
+//! that nobody makes again is left out: its entries are lost already. One that is merely not placed
+//! may serve, and be short of a copy: it is waited for, as every other grid is before the next pod
+//! goes.
 
 use xsld_journal::event::Event;
 use xsld_journal::state::CacheState;
@@ -42,15 +43,17 @@ pub(super) fn is_in_error(inputs: Inputs<'_>) -> bool {
     unplaced(inputs).any(|(_, status)| status == Some(&GridStatus::Error))
 }
 
-/// Grids of which waiting has shown that they are not placed by it, to be left out. An error that
-/// stays counts after the settle time; a placement, which others than the roll are at, only in a
-/// world in which nothing has moved for as long as any task takes, or when the roll is overdue.
-pub(super) fn left_out(inputs: Inputs<'_>, is_overdue: bool) -> Option<Event> {
-    let Inputs { watch, times, .. } = inputs;
+/// Grids in error that stay so for the settle time, to be left out. Nothing is known to be lost of one
+/// that is not placed, and nothing is left out while the DataGrids cannot be read, one of which may
+/// have it made again.
+pub(super) fn left_out(inputs: Inputs<'_>) -> Option<Event> {
+    let Inputs { wanted, watch, times, .. } = inputs;
+    if wanted.unread || !watch.settled(times.settle) {
+        return None;
+    }
     let ripe = |status: &GridStatus| match status {
-        GridStatus::Online => false,
-        GridStatus::Error => watch.settled(times.settle),
-        GridStatus::Created | GridStatus::Unknown(_) => is_overdue || watch.settled(times.orphan),
+        GridStatus::Error => true,
+        GridStatus::Online | GridStatus::Created | GridStatus::Unknown(_) => false,
     };
     let mut room = NAMES_BYTES_MAX;
     let (mut names, mut kinds) = (Vec::new(), Vec::new());
@@ -95,8 +98,12 @@ pub(super) fn placed_after_all(inputs: Inputs<'_>) -> Option<Event> {
     (!again.is_empty()).then(|| Event::GridsLeftOut { grids: vec![], again, reason })
 }
 
-/// What is to be done about grids and their templates, if no roll were open.
+/// What is to be done about grids and their templates, if no roll were open. What the group refused
+/// before is no reason to wait for it, and while DataGrids cannot be read nothing is begun for them.
 pub(super) fn work(inputs: Inputs<'_>) -> Option<Decision> {
+    if inputs.wanted.unread {
+        return None;
+    }
     let mut without: CacheState;
     let inputs = match inputs.state.operation {
         None => inputs,
@@ -107,7 +114,16 @@ pub(super) fn work(inputs: Inputs<'_>) -> Option<Decision> {
         }
     };
     let decision = templates::decide(inputs, grids::decide);
-    matches!(decision, Decision::Begin { .. } | Decision::Record(_)).then_some(decision)
+    let is_new = match &decision {
+        Decision::Begin { goal, .. } => inputs.state.failed_at(goal).is_none(),
+        Decision::Record(_) => true,
+        Decision::Rest
+        | Decision::Wait(_)
+        | Decision::InDoubt(_)
+        | Decision::Run { .. }
+        | Decision::Resend { .. } => false,
+    };
+    is_new.then_some(decision)
 }
 
 /// Grids that are not known to be Online and that the roll did not leave out, with their status as

@@ -139,7 +139,14 @@ fn a_claim_is_ours_by_its_label_by_the_journal_or_because_ours_mounts_it() {
     let known = |beside: Beside<'static>| Beside { is_known: true, ..beside };
     let of_policy = owner("StatefulSet", "c", SET);
     let of_pod = owner("Pod", "c-1", "pod");
+    let mut of_group = owner("Application", "app", "u");
+    of_group["controller"] = json!(false);
     let rows = [
+        // Who groups objects of several kinds adds an owner to what is this cache's.
+        ("ours", &ours, vec![of_group.clone()], 1, known(live)),
+        ("foreign", &ours, vec![of_group.clone()], 1, live),
+        ("orphaned", &none, vec![of_group.clone()], 1, known(live)),
+        ("foreign", &none, vec![of_group], 1, live),
         ("ours", &ours, vec![], 1, none_yet),
         ("ours", &ours, vec![], 7, live),
         ("ours", &ours, vec![of_policy.clone()], 1, live),

@@ -1,6 +1,6 @@
 //! What a roll leaves to be done again, what it waits for, and what it keeps its hands off.
 
-use xsld_journal::event::Event;
+use xsld_journal::event::{End, Event};
 
 use super::{group, told};
 use crate::crd::conditions::ConditionReason as Reason;
@@ -164,17 +164,47 @@ fn a_grid_in_error_of_which_nobody_takes_care_is_left_out_of_a_roll() {
 }
 
 #[test]
-fn a_grid_that_is_never_placed_is_left_out_once_nothing_moves() {
+fn a_grid_that_is_not_placed_is_never_left_out_and_halts_the_roll_at_its_deadline() {
     let mut world = group(2);
     grids(&mut world, &[("g", GridStatus::Created)]);
     world.want("d2");
     let decisions = world.until(&["wait WaitingForPlacement"]);
     assert_eq!(decisions, ["begin image_roll", "set d2", "wait WaitingForPlacement"]);
-    let decision = world.after(world.times.orphan);
-    assert_eq!(told(&decision), "grids_left_out");
+    // It may serve, and be short of a copy.
+    assert_eq!(told(&world.after(world.times.orphan)), "wait WaitingForPlacement");
+    let decision = world.after(world.wanted.rollout.deadline);
+    assert_eq!(told(&decision), "set d1", "{decision:?}");
+    assert!(world.state.left_out.is_empty());
+}
+
+#[test]
+fn work_on_grids_that_the_group_refused_supersedes_no_roll() {
+    let mut world = group(2);
+    data_grid(&mut world, "g");
+    grids(&mut world, &[("g", GridStatus::Online)]);
+    let grid = world.wanted.grids.get_mut("uid-g").unwrap();
+    grid.deleting = true;
+    let decision = world.settled();
+    assert_eq!(told(&decision), "begin grid_delete");
     world.follow(decision);
-    let decisions = world.until(&["rest"]);
-    assert_eq!(decisions, ["roll c-1 to d2", "roll c-0 to d2", "end succeeded", "rest"]);
+    let failed = End::Failed { reason: "refused 403".into() };
+    world.apply(Event::OperationEnded { end: failed });
+    world.want("d2");
+    world.up_to("set d2");
+    world.take_effect();
+    let decision = world.after(world.times.orphan);
+    assert_eq!(told(&decision), "roll c-1 to d2", "{decision:?}");
+}
+
+#[test]
+fn nothing_is_left_out_and_nothing_begun_while_data_grids_cannot_be_read() {
+    let mut world = group(2);
+    grids(&mut world, &[("g", GridStatus::Error)]);
+    world.wanted.unread = true;
+    world.want("d2");
+    let decisions = world.until(&["wait WaitingForPlacement"]);
+    assert!(!decisions.iter().any(|it| it.contains("left_out")), "{decisions:?}");
+    assert_eq!(told(&world.after(world.times.orphan)), "wait WaitingForPlacement");
 }
 
 #[test]

@@ -201,6 +201,8 @@ fn role(maps: &[&str]) -> Value {
     json!({"metadata": {"name": "narrow"}, "rules": [
         {"apiGroups": of_others, "resources": ["*"], "verbs": ["*"]},
         {"apiGroups": [""], "resources": core, "verbs": ["*"]},
+        // Whose journal it is.
+        {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get"]},
         {"apiGroups": [""], "resources": ["configmaps"],
             "verbs": ["list", "watch", "create", "patch", "update"]},
         {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"],
