@@ -107,6 +107,30 @@ impl OperationKind {
         }
     }
 
+    /// Whether it is begun for what is seen, and may be seen again and again. What the spec asks for,
+    /// the end of a cache, and a primary without which nothing works are not among these. A roll to
+    /// another template has another generation in its cause; the same one again is for pods that
+    /// came back on another.
+    pub fn answers_to_the_world(self) -> bool {
+        match self {
+            Self::Repair
+            | Self::ReplicationSetUp
+            | Self::GridCreate
+            | Self::GridUpdate
+            | Self::GridRecover
+            | Self::TemplateUpload
+            | Self::ImageRoll => true,
+            Self::Bootstrap
+            | Self::ScaleUp
+            | Self::ScaleDown
+            | Self::PrimarySwitch
+            | Self::StorageGrowth
+            | Self::GridDelete
+            | Self::TemplateDelete
+            | Self::Delete => false,
+        }
+    }
+
     /// Whether it changes who is in the group.
     pub fn touches_membership(self) -> bool {
         match self {

@@ -54,7 +54,7 @@ pub(super) fn held(
     goal: &Goal,
     cause: &Cause,
 ) -> Option<Decision> {
-    if !answers_to_the_world(kind) {
+    if !kind.answers_to_the_world() {
         return None;
     }
     let window = i64::try_from(inputs.times.converge.as_micros()).unwrap_or(i64::MAX);
@@ -72,30 +72,6 @@ pub(super) fn held(
         time_text(oldest.ended_us.saturating_add(window)),
     );
     Some(Decision::wait(Reason::NotConverging, message))
-}
-
-/// Whether it is begun for what is seen, and may be seen again and again. What the spec asks for, the
-/// end of a cache, and a primary without which nothing works are not among these.
-fn answers_to_the_world(kind: OperationKind) -> bool {
-    match kind {
-        OperationKind::Repair
-        | OperationKind::ReplicationSetUp
-        | OperationKind::GridCreate
-        | OperationKind::GridUpdate
-        | OperationKind::GridRecover
-        | OperationKind::TemplateUpload
-        // Another template has another generation in its cause; the same one again is for pods that
-        // came back on another.
-        | OperationKind::ImageRoll => true,
-        OperationKind::Bootstrap
-        | OperationKind::ScaleUp
-        | OperationKind::ScaleDown
-        | OperationKind::PrimarySwitch
-        | OperationKind::StorageGrowth
-        | OperationKind::GridDelete
-        | OperationKind::TemplateDelete
-        | OperationKind::Delete => false,
-    }
 }
 
 #[cfg(test)]

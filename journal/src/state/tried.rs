@@ -98,27 +98,6 @@ impl Goal {
     }
 }
 
-/// Whether it is begun for what is seen, and may be seen again and again.
-fn may_repeat(kind: OperationKind) -> bool {
-    match kind {
-        OperationKind::Repair
-        | OperationKind::ReplicationSetUp
-        | OperationKind::GridCreate
-        | OperationKind::GridUpdate
-        | OperationKind::GridRecover
-        | OperationKind::TemplateUpload
-        | OperationKind::ImageRoll => true,
-        OperationKind::Bootstrap
-        | OperationKind::ScaleUp
-        | OperationKind::ScaleDown
-        | OperationKind::PrimarySwitch
-        | OperationKind::StorageGrowth
-        | OperationKind::GridDelete
-        | OperationKind::TemplateDelete
-        | OperationKind::Delete => false,
-    }
-}
-
 impl Tried {
     fn new(goal: Goal) -> Self {
         Self {
@@ -187,7 +166,8 @@ impl CacheState {
             self.tried.remove(&object);
             return;
         }
-        let repeats = may_repeat(ended.kind) && !matches!(ended.end, End::Superseded { .. });
+        let repeats =
+            ended.kind.answers_to_the_world() && !matches!(ended.end, End::Superseded { .. });
         let fails = matches!(ended.end, End::Failed { .. });
         if !repeats && !fails && !self.tried.contains_key(&object) {
             return;
