@@ -200,9 +200,11 @@ impl<'a> Standing<'a> {
             caches.iter().filter(beside).filter_map(|cache| claimant(cache)).collect();
         let holder = |kind: &'static str, name: &str| {
             let thing = Thing::new(kind, name);
-            // Nothing is decided on what could not be read.
+            // What cannot be read stops no cache that has its members, and lets no other one begin.
             if self.unread.contains(&thing) {
-                return Some(own.uid.to_owned());
+                let set = self.live(&Thing::new("StatefulSet", own.name))?;
+                let uid = manifests::controller_uid(&set.metadata);
+                return uid.filter(|uid| *uid == own.uid).map(str::to_owned);
             }
             let metadata = &self.live(&thing)?.metadata;
             if let Some(uid) = manifests::controller_uid(metadata) {
