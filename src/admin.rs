@@ -3,13 +3,15 @@
 //! `/healthz`: the process runs. `/readyz`: it leads (or waits for its turn), and the journal takes
 //! records. `/metrics`: OpenMetrics.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +23,9 @@ pub mod journal;
 pub mod plan;
 mod reach;
 pub mod tls;
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 1024;
 
 /// What `/readyz` tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,14 +68,33 @@ impl Health {
     }
 }
 
-/// Listens; the address tells the port where 0 was asked for.
+/// Listens; the address tells the port where 0 was asked for. `[::]` means every address of both
+/// families, whatever the host's default for such sockets is, and every IPv4 address where the host
+/// has no IPv6.
 ///
 /// # Errors
 /// When the address cannot be had.
-pub async fn listen(address: SocketAddr) -> std::io::Result<(TcpListener, SocketAddr)> {
-    let listener = TcpListener::bind(address).await?;
+pub async fn listen(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
+    let listener = match address.ip() == Ipv6Addr::UNSPECIFIED {
+        true => match listen_on_both(address) {
+            Ok(listener) => listener,
+            // A port that is taken is taken in either family, and this says so as well.
+            Err(_) => TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await?,
+        },
+        false => TcpListener::bind(address).await?,
+    };
     let address = listener.local_addr()?;
     Ok((listener, address))
+}
+
+fn listen_on_both(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_only_v6(false)?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
 }
 
 /// Serves until `stop`.
@@ -81,7 +105,7 @@ pub async fn serve(
     listener: TcpListener,
     health: Arc<Health>,
     stop: CancellationToken,
-) -> std::io::Result<()> {
+) -> io::Result<()> {
     let router = Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
@@ -105,4 +129,36 @@ async fn readyz(State(health): State<Arc<Health>>) -> (StatusCode, String) {
 async fn metrics(State(health): State<Arc<Health>>) -> ([(&'static str, &'static str); 1], String) {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([("content-type", kind)], health.metrics.render())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn every_address_means_those_of_both_families() {
+        let (listener, address) = listen("[::]:0".parse().unwrap()).await.unwrap();
+        let port = address.port();
+        TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
+        let (_, from) = listener.accept().await.unwrap();
+        assert!(from.ip().to_canonical().is_loopback(), "{from}");
+        if address.is_ipv6() {
+            TcpStream::connect((Ipv6Addr::LOCALHOST, port)).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_port_that_is_taken_is_refused() {
+        let (_first, address) = listen("[::]:0".parse().unwrap()).await.unwrap();
+        let taken = listen((Ipv6Addr::UNSPECIFIED, address.port()).into()).await;
+        assert_eq!(taken.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[tokio::test]
+    async fn one_address_means_only_that() {
+        let (_listener, address) = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        assert_eq!(address.ip(), Ipv4Addr::LOCALHOST);
+    }
 }

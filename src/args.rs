@@ -1,7 +1,7 @@
 //! Every option of the program, with its environment name and its unit.
 
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -273,7 +273,7 @@ pub struct Run {
     #[arg(long, value_name = "DIR", env = "XSLD_OPERATOR_JOURNAL_DIR")]
     pub journal_dir: PathBuf,
 
-    /// Address for /healthz, /readyz and /metrics.
+    /// Address for /healthz, /readyz and /metrics. `[::]:8080` is every address of both families.
     #[arg(
         long,
         value_name = "ADDR",
@@ -283,7 +283,8 @@ pub struct Run {
     pub listen: SocketAddr,
 
     /// Address for the journal over HTTPS: read by `kubectl xsld journal`, and where people's
-    /// decisions are taken. Without it the journal is not served.
+    /// decisions are taken. Without it the journal is not served. `kubectl xsld` comes by a
+    /// forwarded port, which ends at the pod's localhost: in a pod it is `[::]:8443`.
     #[arg(long, value_name = "ADDR", env = "XSLD_OPERATOR_JOURNAL_LISTEN")]
     pub journal_listen: Option<SocketAddr>,
 
@@ -322,6 +323,11 @@ pub struct Run {
     /// Name of the pod that the operator runs in, from the downward API.
     #[arg(long, value_name = "NAME", env = "POD_NAME", hide = true)]
     pub pod_name: Option<String>,
+
+    /// Address of the pod that the operator runs in, from the downward API: what is told where it
+    /// listens on every address.
+    #[arg(long, value_name = "IP", env = "POD_IP", hide = true)]
+    pub pod_ip: Option<IpAddr>,
 
     /// Namespace of the pod that the operator runs in, from the downward API.
     #[arg(long, value_name = "NS", env = "POD_NAMESPACE", hide = true)]

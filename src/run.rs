@@ -190,7 +190,7 @@ async fn serve(
 async fn endpoint(args: &Run) -> Result<Option<Endpoint>, Exit> {
     let Some(address) = args.journal_listen else { return Ok(None) };
     let files = args.journal_tls_cert.as_deref().zip(args.journal_tls_key.as_deref());
-    let endpoint = Endpoint::take(address, files).await;
+    let endpoint = Endpoint::take(address, args.pod_ip, files).await;
     endpoint.map(Some).map_err(|error| {
         Exit::new(exit::USAGE, format!("--journal-listen {address}: {}", chain(&error)))
     })

@@ -11,7 +11,7 @@
 //! it, never what the caller says.
 
 use std::io::{self, BufWriter, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -144,13 +144,19 @@ pub enum Error {
 }
 
 impl Endpoint {
-    /// Listens on an address; connections wait until [`Endpoint::serve`]. `files` are a certificate
-    /// and its key (PEM); without them a certificate is made that nobody signed.
+    /// Listens on an address; connections wait until [`Endpoint::serve`]. `pod` is the address that
+    /// others reach it at where it listens on every one. `files` are a certificate and its key
+    /// (PEM); without them a certificate is made that nobody signed.
     ///
     /// # Errors
     /// When the address or the certificate cannot be had.
-    pub async fn take(address: SocketAddr, files: Option<(&Path, &Path)>) -> Result<Self, Error> {
+    pub async fn take(
+        address: SocketAddr,
+        pod: Option<IpAddr>,
+        files: Option<(&Path, &Path)>,
+    ) -> Result<Self, Error> {
         let (listener, address) = super::listen(address).await?;
+        let address = reached_at(address, pod);
         let identity = match files {
             Some((certificate, key)) => Identity::read(certificate, key),
             None => Identity::make(address.ip()),
@@ -184,6 +190,15 @@ impl Endpoint {
             .route("/v1/plan", post(plan).layer(DefaultBodyLimit::max(PROPOSAL_MAX)))
             .with_state(shared);
         tls::serve(&self.listener, &self.identity, router, stop).await;
+    }
+}
+
+/// Where others reach what listens on `address`: on every address there is none to be told but the
+/// pod's, and without a pod only this machine is sure to have one.
+fn reached_at(address: SocketAddr, pod: Option<IpAddr>) -> SocketAddr {
+    match address.ip().is_unspecified() {
+        true => (pod.unwrap_or(Ipv4Addr::LOCALHOST.into()), address.port()).into(),
+        false => address,
     }
 }
 
@@ -407,4 +422,19 @@ fn denied(refused: &Refused) -> Denied {
         Refused::Append(_) => StatusCode::SERVICE_UNAVAILABLE,
     };
     Denied::new(status, refused.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_listens_on_every_address_is_told_by_that_of_its_pod() {
+        let pod: IpAddr = "10.0.0.7".parse().unwrap();
+        let every: SocketAddr = "[::]:8443".parse().unwrap();
+        let one: SocketAddr = "[fd00::1]:8443".parse().unwrap();
+        assert_eq!(reached_at(every, Some(pod)).to_string(), "10.0.0.7:8443");
+        assert_eq!(reached_at(every, None).to_string(), "127.0.0.1:8443");
+        assert_eq!(reached_at(one, Some(pod)), one);
+    }
 }

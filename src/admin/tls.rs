@@ -80,7 +80,7 @@ impl Identity {
     /// When none can be made.
     pub fn make(address: IpAddr) -> Result<Self, Error> {
         // The names that a forwarded port has, and the address itself.
-        let names = ["localhost".to_owned(), "127.0.0.1".to_owned(), address.to_string()];
+        let names = ["localhost", "127.0.0.1", "::1", &address.to_string()].map(str::to_owned);
         let key = KeyPair::generate()?;
         let certificate = CertificateParams::new(names.to_vec())?.self_signed(&key)?;
         let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
