@@ -2,6 +2,7 @@
 
 mod changes;
 mod members;
+mod states;
 
 use anyhow::ensure;
 use serde_json::{Value, json};
@@ -16,7 +17,7 @@ const ENTRIES: u32 = 8;
 
 /// What happens to a cache. A new kind of operation gets a story here; a new kind of step without
 /// one is found by a test.
-const STORIES: [Story; 13] = [
+const STORIES: [Story; 20] = [
     Story {
         name: "a_new_cache",
         steps: &["set_template", "scale_stateful_set", "join_member"],
@@ -95,6 +96,48 @@ const STORIES: [Story; 13] = [
         // Without a grid: a member that may hold entries is not wiped before it was restarted.
         prepare: |c, cache| Box::pin(created(c, cache, 1, json!({}))),
         act: |c, cache| Box::pin(members::half_joined(c, cache)),
+    },
+    Story {
+        name: "a_kept_group_with_a_silent_member",
+        steps: &[],
+        prepare: |c, cache| Box::pin(states::kept_and_silent(c, cache)),
+        act: |c, cache| Box::pin(states::silent_member(c, cache)),
+    },
+    Story {
+        name: "a_roll_beside_a_broken_grid",
+        steps: &["set_template", "roll_member", "promote_primary"],
+        prepare: |c, cache| Box::pin(states::broken_grid(c, cache)),
+        act: |c, cache| Box::pin(states::rolled_beside_it(c, cache)),
+    },
+    Story {
+        name: "a_roll_that_is_taken_back",
+        steps: &["set_template", "roll_member", "promote_primary"],
+        prepare: |c, cache| Box::pin(states::two_with_data(c, cache)),
+        act: |c, cache| Box::pin(states::taken_back(c, cache)),
+    },
+    Story {
+        name: "a_first_spec_that_is_corrected",
+        steps: &["join_member"],
+        prepare: |c, cache| Box::pin(states::refused_pods(c, cache)),
+        act: |c, cache| Box::pin(states::corrected(c, cache)),
+    },
+    Story {
+        name: "a_cache_that_is_orphaned_and_taken_up",
+        steps: &[],
+        prepare: |c, cache| Box::pin(created(c, cache, 2, json!({}))),
+        act: |c, cache| Box::pin(states::left_and_taken_up(c, cache)),
+    },
+    Story {
+        name: "a_volume_that_goes_under_its_pod",
+        steps: &["set_template", "roll_member", "join_member"],
+        prepare: |c, cache| Box::pin(states::two_with_data(c, cache)),
+        act: |c, cache| Box::pin(states::volume_under_its_pod(c, cache)),
+    },
+    Story {
+        name: "a_claim_that_never_had_a_volume",
+        steps: &["delete_stateful_set", "delete_volume"],
+        prepare: |c, cache| Box::pin(states::wrong_class(c, cache)),
+        act: |c, cache| Box::pin(states::gone_with_its_claim(c, cache)),
     },
 ];
 

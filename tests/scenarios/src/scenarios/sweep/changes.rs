@@ -13,16 +13,23 @@ use crate::sweep::{grid_of, template_of};
 /// Longest time of a change of all members, on a loaded machine.
 const CHANGE: Duration = Duration::from_secs(180);
 /// Another image of the cache.
-const NEW: &str = "ibmcom/xsld:8614";
+pub(super) const NEW: &str = "ibmcom/xsld:8614";
 /// An image that cannot be pulled.
 const MISSING: &str = "ibmcom/xsld:missing-1";
 
-async fn set_image(c: &Context, cache: &str, image: &str) -> Result {
+pub(super) async fn set_image(c: &Context, cache: &str, image: &str) -> Result {
     c.patch(Kind::Cache, cache, json!({"spec": {"image": image}})).await.map(drop)
 }
 
+/// Both members run the image that the spec asks for, and nothing is under way or lost.
+pub(super) async fn rolled(c: &Context, cache: &str, image: &str) -> Result {
+    updated(c, cache, image).await?;
+    whole(c, cache, 2).await?;
+    has_data(c, cache).await
+}
+
 /// Both members run the image that the spec asks for, and nothing is under way.
-async fn rolled(c: &Context, cache: &str, image: &str) -> Result {
+pub(super) async fn updated(c: &Context, cache: &str, image: &str) -> Result {
     c.wait_for(Kind::Cache, cache, &format!("two members on {image}"), CHANGE, |cache| {
         is_true(cache, "Ready", None)
             && cache["status"]["observedGeneration"] == cache["metadata"]["generation"]
@@ -30,9 +37,8 @@ async fn rolled(c: &Context, cache: &str, image: &str) -> Result {
             && cache["status"]["image"]["current"] == image
             && cache["status"]["operation"].is_null()
     })
-    .await?;
-    whole(c, cache, 2).await?;
-    has_data(c, cache).await
+    .await
+    .map(drop)
 }
 
 pub(super) async fn image(c: &Context, cache: &str) -> Result {
