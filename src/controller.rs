@@ -137,6 +137,8 @@ pub struct Context {
     pub epoch: Epoch,
     /// The anchor, moved by one at a time.
     pub anchor: tokio::sync::Mutex<AnchorKeeper>,
+    /// Held while a record is appended that says in which cache a DataGrid's grid is.
+    pub binding: tokio::sync::Mutex<()>,
     /// Carries requests to members.
     pub transport: Arc<dyn Transport>,
     /// Counters.
@@ -216,6 +218,7 @@ impl Context {
             leadership: parts.leadership,
             epoch: parts.term.epoch,
             anchor: tokio::sync::Mutex::new(parts.term.anchor),
+            binding: tokio::sync::Mutex::default(),
             transport: parts.transport,
             metrics: parts.metrics,
             operator_namespace: parts.operator_namespace,

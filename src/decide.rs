@@ -17,6 +17,7 @@ pub mod membership;
 pub mod news;
 pub mod replication;
 pub mod roll;
+pub mod spare;
 pub mod steps;
 pub mod storage;
 mod stray;
@@ -81,6 +82,8 @@ pub struct Wanted {
     pub primary_grace: Duration,
     /// Size of each member's volume, a quantity; empty when the spec is broken.
     pub storage: String,
+    /// Storage class of the volumes; none where the spec leaves it to the cluster.
+    pub class: Option<String>,
     /// The grids that are to be in this cache, by UID of their DataGrid.
     pub grids: BTreeMap<String, WantedGrid>,
     /// The templates that are to be in this cache, or to go from it, by UID of their GridTemplate.
@@ -138,6 +141,9 @@ pub struct WantedGrid {
     pub deleting: bool,
     /// Whether the grid itself goes with it.
     pub delete_grid: bool,
+    /// Whether its grid was in this cache, or in a former one of this name, whatever the journal of
+    /// this one knows: the DataGrid's own status says so, or that one's journal does.
+    pub was_here: bool,
 }
 
 /// Everything that a decision may look at.
@@ -296,15 +302,8 @@ fn from_members_on(inputs: Inputs<'_>) -> Decision {
             converge::any(Decision::Wait(held), || after_roll(inputs))
         }
         // Nor does a member that cannot be made, because somebody else has its name.
-        Decision::Wait(held)
-            if held.reason == Reason::NameTaken
-                && state.operation.is_none()
-                && state.bootstrapped
-                && taken::stops(inputs).is_none() =>
-        {
-            converge::any(Decision::Wait(held), || {
-                converge::first(roll::decide(inputs), || after_roll(inputs))
-            })
+        held if state.operation.is_none() && state.bootstrapped && taken::is_all(inputs, &held) => {
+            converge::any(held, || converge::first(roll::decide(inputs), || after_roll(inputs)))
         }
         decision => decision,
     }

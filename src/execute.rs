@@ -15,7 +15,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy};
 use kube::{Api, Client};
 use serde_json::Value;
-use xsld_journal::event::{MemberRef, Ordinal, Step, StepKey};
+use xsld_journal::event::{MemberRef, Ordinal, Receipt, Step, StepKey};
 use xsld_journal::state::CacheState;
 
 use crate::manifests::{
@@ -126,6 +126,10 @@ pub async fn execute(target: &Target<'_>, step: &Step, key: StepKey) -> Effect {
             template(target, step, key).await
         }
         Step::ResetMember { member } => reset(target, member).await,
+        // Only as it was judged: since then it may have got a volume.
+        Step::DeleteVolume { ordinal, claim, claim_uid, receipt: Receipt::NeverBound { .. } } => {
+            volumes::delete_unbound(target, *ordinal, claim, claim_uid).await
+        }
         Step::DeleteVolume { claim, claim_uid, .. } => delete_claim(target, claim, claim_uid).await,
         Step::DeleteStatefulSet { uid } => delete_stateful_set(target, uid).await,
         Step::RollMember { member, .. } => delete_pod(target, member).await,
@@ -397,5 +401,66 @@ mod tests {
         let answer = |status| template_deleted(Sent::Refused { status, error: "no".into() });
         assert!(matches!(answer(409), Effect::Refused { .. }));
         assert!(matches!(answer(404), Effect::Accepted { task: None }));
+    }
+
+    #[tokio::test]
+    async fn a_claim_that_never_was_bound_is_deleted_as_it_was_judged_and_a_conflict_is_looked_at_again()
+     {
+        use std::sync::{Arc, Mutex};
+
+        use kube::client::Body;
+        use serde_json::json;
+
+        use crate::decide::testing::World;
+
+        let asked = Arc::new(Mutex::new(Vec::<Value>::new()));
+        let noted = asked.clone();
+        let api = move |request: http::Request<Body>| {
+            let noted = noted.clone();
+            async move {
+                let body = request.into_body().collect_bytes().await.unwrap();
+                noted.lock().unwrap().push(serde_json::from_slice(&body).unwrap());
+                let conflict = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure",
+                    "reason": "Conflict", "code": 409, "message": "it moved on"});
+                let body = Body::from(conflict.to_string().into_bytes());
+                let answer = http::Response::builder().status(409).body(body).unwrap();
+                Ok::<_, std::convert::Infallible>(answer)
+            }
+        };
+        let client = Client::new(tower::service_fn(api), "ns");
+        let identity = Identity { name: "c".into(), namespace: "ns".into(), uid: "u".into() };
+        let mut world = World::group(2);
+        world.seen.claims.get_mut(&1).unwrap().resource_version = "17".into();
+        let target = Target {
+            client: &client,
+            identity: &identity,
+            cache: None,
+            access: None,
+            state: &world.state,
+            seen: &world.seen,
+            live: None,
+            template: None,
+            grids: &BTreeMap::new(),
+            templates: &BTreeMap::new(),
+            timeout: Duration::from_secs(5),
+        };
+        let step = |uid: &str, receipt| Step::DeleteVolume {
+            ordinal: 1,
+            claim: "vol-c-1".into(),
+            claim_uid: uid.into(),
+            receipt,
+        };
+        let key = StepKey(uuid::Uuid::from_u128(1));
+        let never = || Receipt::NeverBound { claim: "{}".into() };
+        let effect = execute(&target, &step("claim-1", never()), key).await;
+        assert!(matches!(effect, Effect::Unknown { .. }), "it is looked at again: {effect:?}");
+        let preconditions = asked.lock().unwrap()[0]["preconditions"].clone();
+        assert_eq!(preconditions, json!({"uid": "claim-1", "resourceVersion": "17"}));
+        let effect = execute(&target, &step("another", never()), key).await;
+        assert!(matches!(effect, Effect::NotSent { .. }), "{effect:?}");
+        // A member's is deleted whatever became of it.
+        let effect = execute(&target, &step("claim-1", Receipt::CacheDeleted), key).await;
+        assert!(matches!(effect, Effect::Accepted { .. }), "{effect:?}");
+        assert_eq!(asked.lock().unwrap()[1]["preconditions"], json!({"uid": "claim-1"}));
     }
 }

@@ -88,6 +88,8 @@ pub struct CacheInputs<'a> {
     pub wanted_template: Option<&'a str>,
     /// Why that is not the committed one, while no roll is open.
     pub update: Option<&'a Waiting>,
+    /// Why nobody may be evicted while an operation stands still; none when somebody may.
+    pub no_evictions: Option<String>,
     /// The label selector of the members' pods.
     pub selector: String,
     /// The wall clock, for what changed just now. Whole seconds count.

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::event::{
     Cause, End, Event, Goal, Incarnation, OperationId, OperationKind, Ordinal, Receipt, Step,
-    StepKey, Text,
+    StepKey, Survivor, Text,
 };
 
 /// How many ended operations a cache remembers; the journal itself keeps all of them. Enough to see
@@ -388,6 +388,11 @@ pub struct CacheState {
     /// StatefulSet had another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_template: Option<String>,
+    /// Deletions of grids that were given up as void, with who was asked for them, by the grid's name: a
+    /// process that stood still may carry one out when it goes on. Until a grid of that name is made or
+    /// taken over.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unspent: BTreeMap<String, Survivor>,
     /// Whether the group was bootstrapped (or adopted).
     pub bootstrapped: bool,
     /// Whether this state was rebuilt from the world, and not yet by records of its own.

@@ -14,7 +14,8 @@ use kube::runtime::reflector::{ObjectRef, Store as Cache};
 use kube::{Api, Resource as _, ResourceExt};
 use xsld_journal::state::CacheState;
 
-use self::binding::{Holder, elsewhere, find, meant};
+pub(super) use self::binding::keep;
+use self::binding::{Holder, elsewhere, find, meant, was_here};
 use super::findings::{Findings, Thing};
 use super::mark::Whose;
 use super::pass::Pass;
@@ -45,6 +46,8 @@ pub struct Grids {
     pub invalid: BTreeMap<String, Vec<Invalid>>,
     /// Those whose spec names another cache than the one that has their grid, by UID.
     pub elsewhere: BTreeMap<String, Problem>,
+    /// The caches among which each of them chooses; none where nothing is recorded about it.
+    pub caches: Option<Cache<XsldCache>>,
     /// UIDs of all DataGrids of the namespace.
     pub all: BTreeSet<String>,
     /// The templates that some of them are made from.
@@ -214,7 +217,10 @@ pub async fn wanted(
     let listed = listed(context, subject, &caches.state(), templates).await;
     match findings.read(&Thing::all("DataGrids"), listed) {
         // Nothing is done, and each grid is told as it is seen.
-        Some(grids) => Grids { unread: templates_unread, without: unread, ..grids },
+        Some(grids) => {
+            let caches = Some(caches.clone());
+            Grids { unread: templates_unread, without: unread, caches, ..grids }
+        }
         None => Grids { unread: true, ..Grids::default() },
     }
 }
@@ -276,7 +282,8 @@ async fn listed(
                 let (GridTemplateSource::Named(template) | GridTemplateSource::Object(template)) =
                     &valid.template;
                 let body = body(&valid, template);
-                let wanted = wanted_grid(&grid, &valid, &body);
+                let was_here = was_here(&grid, holder.as_ref(), &subject.identity.name);
+                let wanted = WantedGrid { was_here, ..wanted_grid(&grid, &valid, &body) };
                 grids.bodies.insert(uid.clone(), (wanted.digest.clone(), body));
                 grids.wanted.insert(uid.clone(), wanted);
             }
@@ -304,6 +311,7 @@ fn wanted_grid(grid: &DataGrid, valid: &ValidGrid, body: &GridBody) -> WantedGri
         correct_drift: valid.drift == DriftPolicy::Correct,
         deleting: grid.metadata.deletion_timestamp.is_some(),
         delete_grid: valid.deletion == DeletionPolicy::Delete,
+        was_here: false,
     }
 }
 

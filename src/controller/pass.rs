@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::Store as Cache;
-use xsld_journal::event::{Event, OperationId, Step};
+use xsld_journal::event::{Event, OperationId, Ordinal, Step};
 use xsld_journal::record::text_for_event;
 use xsld_journal::state::CacheState;
 
@@ -19,7 +19,8 @@ use super::{Context, Error, Subject, credentials, grids, labels, objects, step, 
 use crate::crd::{FINALIZER, XsldCache, XsldCacheStatus};
 use crate::decide::watch::Watch;
 use crate::decide::{
-    Cascade, Decision, Inputs, Wanted, decide, deletion, replication, roll, steps, undecided, views,
+    Cascade, Decision, Inputs, Wanted, decide, deletion, replication, roll, spare, steps,
+    undecided, views,
 };
 use crate::execute::Target;
 use crate::manifests::{Budgets, CommittedTemplate, Evictions};
@@ -254,12 +255,16 @@ impl<'a> Pass<'a> {
     /// Who may be evicted now. Nothing is moved while the cache is paused, so no eviction waits for
     /// it then.
     fn budgets(&self) -> Budgets {
-        let movable = self.watch.movable_primary().filter(|_| !self.wanted.paused);
         Budgets {
             evictions: self.evictions(),
-            primary: movable,
+            primary: self.own_budget(),
             members: self.state.committed.replicas.unwrap_or(0),
         }
+    }
+
+    /// The primary, where it has a budget of its own.
+    fn own_budget(&self) -> Option<Ordinal> {
+        self.watch.movable_primary().filter(|_| !self.wanted.paused)
     }
 
     /// How many may be evicted: none while that would finish off a volume whose claim was deleted.
@@ -269,13 +274,10 @@ impl<'a> Pass<'a> {
             let claim = self.seen.claims.get(ordinal);
             claim.is_some_and(|claim| claim.deleting && claim.uid == member.claim_uid)
         });
-        match going {
+        let own = self.own_budget();
+        match going || spare::forbids(self.inputs(&self.state), own) {
             true => Evictions::None,
-            false => Evictions::during(
-                self.state.operation.as_ref(),
-                self.wanted.paused,
-                views::is_whole(&self.seen, &self.state),
-            ),
+            false => Evictions::One,
         }
     }
 
@@ -314,13 +316,16 @@ impl<'a> Pass<'a> {
             match decide(self.inputs(&self.state)) {
                 Decision::Record(events) => {
                     let operation = self.state.operation.as_ref().map(|operation| operation.id);
-                    let texts = self.texts_of(&events);
-                    self.append(operation, events, texts).await?;
+                    if !self.note(operation, events).await? {
+                        return Ok(None);
+                    }
                 }
                 Decision::Begin { kind, goal, cause } => {
                     let event = Event::OperationBegun { kind, goal, cause };
                     let id = self.context.ids.operation();
-                    self.append(Some(id), vec![event], vec![]).await?;
+                    if !self.note(Some(id), vec![event]).await? {
+                        return Ok(None);
+                    }
                 }
                 Decision::Run { step, evidence } => return step::run(self, step, evidence).await,
                 Decision::Resend { key } => return step::resend(self, key).await,
@@ -330,6 +335,20 @@ impl<'a> Pass<'a> {
             }
         }
         Ok(None)
+    }
+
+    /// Appends what was decided; not what another cache's pass was faster with.
+    async fn note(
+        &mut self,
+        operation: Option<OperationId>,
+        events: Vec<Event>,
+    ) -> Result<bool, Error> {
+        let context = self.context;
+        let Some(_kept) = grids::keep(context, self.subject, &self.grids, &events).await else {
+            return Ok(false);
+        };
+        let texts = self.texts_of(&events);
+        self.append(operation, events, texts).await.map(|()| true)
     }
 
     /// The text of a live template that is taken over, where the journal does not hold it yet.
@@ -467,6 +486,7 @@ impl<'a> Pass<'a> {
             target_image: self.valid.as_ref().map(|valid| valid.image.as_str()),
             wanted_template: Some(&self.wanted.template.0),
             update: update.as_ref(),
+            no_evictions: spare::forbidden(self.inputs(&self.state), self.own_budget()),
             selector: self.subject.identity.selector_text(),
             now: context.clock.wall(),
         });
@@ -572,6 +592,7 @@ async fn tell_unseen(
         target_image: None,
         wanted_template: None,
         update: None,
+        no_evictions: None,
         selector: subject.identity.selector_text(),
         now: context.clock.wall(),
     });

@@ -283,28 +283,4 @@ pub(super) fn cache_of(pod: &Pod) -> Option<ObjectRef<XsldCache>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn a_pod_is_looked_at_for_its_stateful_set_and_not_for_a_label_that_anybody_can_copy() {
-        let pod = |labels: &serde_json::Value, owners: serde_json::Value| -> Pod {
-            let metadata = json!({"name": "x", "namespace": "ns", "labels": labels,
-                "ownerReferences": owners});
-            serde_json::from_value(json!({"metadata": metadata})).unwrap()
-        };
-        let owner = |kind: &str| {
-            json!([{"apiVersion": "apps/v1", "kind": kind, "name": "c", "uid": "u",
-                "controller": true}])
-        };
-        let ours = json!({"app.kubernetes.io/instance": "c",
-            "app.kubernetes.io/managed-by": "xsld-operator"});
-        let found = |pod: Pod| cache_of(&pod).map(|cache| cache.name);
-        assert_eq!(found(pod(&json!({}), owner("StatefulSet"))), Some("c".to_owned()));
-        assert_eq!(found(pod(&ours, json!([]))), Some("c".to_owned()));
-        assert_eq!(found(pod(&ours, owner("ReplicaSet"))), None);
-        assert_eq!(found(pod(&json!({}), json!([]))), None);
-    }
-}
+mod tests;

@@ -113,8 +113,12 @@ fn needs(inputs: Inputs<'_>, uid: &str, grid: &WantedGrid) -> Need {
     let Ok(live) = inputs.seen.grid(&grid.name) else { return Need::Nothing };
     let recorded = inputs.state.grids.get(uid);
     if grid.deleting {
-        let ours = recorded.is_some() && grid.delete_grid;
-        return if ours && live.is_some() { Need::Work(Task::Delete) } else { Need::Nothing };
+        return match recorded {
+            _ if !grid.delete_grid || live.is_none() => Need::Nothing,
+            Some(_) => Need::Work(Task::Delete),
+            None if is_of_before(inputs, grid) => Need::Adoption,
+            None => Need::Nothing,
+        };
     }
     let waits = templates::missing(inputs, grid).is_some();
     let Some(live) = live else {
@@ -141,6 +145,18 @@ fn needs(inputs: Inputs<'_>, uid: &str, grid: &WantedGrid) -> Need {
     if as_recorded { Need::Nothing } else { Need::Adoption }
 }
 
+/// Whether the grid of that name is the one that a DataGrid had in this group before the journal knew
+/// of either: the group is the former one, on volumes from before this cache, or one of which the
+/// journal was lost.
+fn is_of_before(inputs: Inputs<'_>, grid: &WantedGrid) -> bool {
+    let (seen, state) = (inputs.seen, inputs.state);
+    let is_older = |ordinal| {
+        let claim = seen.claims.get(ordinal);
+        claim.is_some_and(|claim| claim.older_than_cache)
+    };
+    grid.was_here && (state.adopted || state.members.keys().any(is_older))
+}
+
 fn goal_of(uid: &str, grid: &WantedGrid) -> Goal {
     let digest = if grid.deleting { String::new() } else { grid.digest.clone() };
     Goal::Grid { grid_uid: uid.to_owned(), name: grid.name.clone(), digest }
@@ -157,6 +173,10 @@ fn begin(inputs: Inputs<'_>) -> Decision {
             Need::Nothing => continue,
             Need::Work(task) => task,
             Need::Adoption => {
+                if let Some(waiting) = may_still_go(inputs, grid) {
+                    held = Decision::Wait(waiting);
+                    continue;
+                }
                 return Decision::Record(vec![Event::GridAdopted {
                     grid_uid: uid.clone(),
                     name: grid.name.clone(),
@@ -202,13 +222,43 @@ fn cause(grid: &WantedGrid, task: Task) -> Cause {
 fn waits(inputs: Inputs<'_>, uid: &str, grid: &WantedGrid, task: Task) -> Option<Waiting> {
     let recovers = task == Task::Recover;
     let recovery = recovers.then(|| recovery::waits(inputs, uid, grid)).flatten();
+    let recovery = recovery.or_else(|| may_still_go(inputs, grid));
     recovery.or_else(|| not_yet(inputs, &format!("grid {}", grid.name)))
+}
+
+/// Why nothing is made under the name of a grid whose deletion was given up while who was asked for it
+/// stood still: it may carry that out when it goes on, until it is another process, or tells that none
+/// of its tasks runs.
+fn may_still_go(inputs: Inputs<'_>, grid: &WantedGrid) -> Option<Waiting> {
+    let through = inputs.state.unspent.get(&grid.name).filter(|_| !grid.deleting)?;
+    if tells(inputs, through) && inputs.watch.settled(inputs.times.settle) {
+        return None;
+    }
+    let (name, member) = (&grid.name, &through.name);
+    let message = format!(
+        "grid {name} waits for {member}, which was asked to delete one of that name, stood still and \
+         may still do so: it goes on once {member} answers or was restarted; delete its pod if it \
+         stays silent"
+    );
+    Some(Waiting::new(Reason::MemberUnreachable, message))
+}
+
+/// Whether the process that took a request is gone, or tells its tasks.
+fn tells(inputs: Inputs<'_>, through: &Survivor) -> bool {
+    let report = inputs.seen.reports.get(&through.ordinal);
+    report.is_some_and(|report| report.read_tasks().is_some())
+        || views::changed(inputs.seen, through.ordinal, &through.incarnation)
 }
 
 /// Why what is to be done about a grid is put off, for its status; none when nothing is to be done,
 /// or is being done.
 pub fn put_off(inputs: Inputs<'_>, uid: &str, grid: &WantedGrid) -> Option<Waiting> {
-    let Need::Work(task) = needs(inputs, uid, grid) else { return None };
+    let task = match needs(inputs, uid, grid) {
+        Need::Work(task) => task,
+        // It is taken over to be deleted.
+        Need::Adoption if grid.deleting => Task::Delete,
+        Need::Nothing | Need::Adoption => return None,
+    };
     let goal = goal_of(uid, grid);
     if inputs.state.operation.as_ref().is_some_and(|operation| operation.goal == goal) {
         return None;
@@ -231,7 +281,9 @@ pub fn is_settled(inputs: Inputs<'_>, uid: &str, grid: &WantedGrid) -> bool {
     let working = inputs.state.operation.as_ref().is_some_and(
         |operation| matches!(&operation.goal, Goal::Grid { grid_uid, .. } if grid_uid == uid),
     );
-    let kept = grid.deleting && !(grid.delete_grid && inputs.state.grids.contains_key(uid));
+    let may_be_ours = grid.was_here && (!inputs.state.bootstrapped || is_of_before(inputs, grid));
+    let goes_too = inputs.state.grids.contains_key(uid) || may_be_ours;
+    let kept = grid.deleting && !(grid.delete_grid && goes_too);
     let seen = inputs.seen.grid(&grid.name).is_ok();
     !working && (kept || seen && needs(inputs, uid, grid) == Need::Nothing)
 }
@@ -403,9 +455,7 @@ pub(super) fn standing(inputs: Inputs<'_>, open: &OpenStep) -> Standing {
 /// while anybody wants something of that name.
 pub(super) fn is_past(inputs: Inputs<'_>, open: &OpenStep, through: &Survivor) -> bool {
     let Inputs { seen, watch, times, .. } = inputs;
-    let report = seen.reports.get(&through.ordinal);
-    let tells = report.is_some_and(|report| report.read_tasks().is_some())
-        || views::changed(seen, through.ordinal, &through.incarnation);
+    let tells = tells(inputs, through);
     let deletes = matches!(open.step, Step::DeleteGrid { .. } | Step::DeleteTemplate { .. });
     let harms = deletes && !tells && !is_let_go(inputs, &open.step);
     watch.settled(times.orphan) && !seen.any_task_running() && !harms

@@ -4,6 +4,8 @@
 //! journal knows and at what is seen, and gives the one next step. So a superseded or interrupted
 //! operation needs no plan of its own to be taken up where it stands.
 
+mod former;
+mod held;
 mod reset;
 
 use xsld_journal::event::{
@@ -64,7 +66,7 @@ pub(super) fn decide(inputs: Inputs<'_>) -> Decision {
             Decision::Record(events)
         }
         Some(Decision::Run { step, evidence }) => run(operation, inputs, step, evidence),
-        Some(decision) => decision,
+        Some(decision) => held::ended(inputs, operation, &decision).unwrap_or(decision),
     }
 }
 
@@ -127,18 +129,20 @@ fn run(operation: &Operation, inputs: Inputs<'_>, step: Step, evidence: String) 
 fn begin(inputs: Inputs<'_>, goal: Goal, next: Decision) -> Decision {
     let Inputs { wanted, state, .. } = inputs;
     // What cannot take its first step is no operation yet.
-    if let Decision::Wait(waiting) = &next
-        && matches!(waiting.reason, Reason::CapacityShort | Reason::NameTaken)
-    {
+    let is_short =
+        matches!(&next, Decision::Wait(waiting) if waiting.reason == Reason::CapacityShort);
+    if is_short || taken::is_all(inputs, &next) {
         return next;
     }
     let committed = state.committed.replicas.unwrap_or(0);
     let beyond = state.members.keys().any(|ordinal| *ordinal >= wanted.size);
+    // Beside a place that cannot be made, only the members that are there are put right.
+    let is_held = name_taken(inputs).is_some();
     let (kind, reason) = if !state.bootstrapped {
         (OperationKind::Bootstrap, format!("a new cache of size {}", wanted.size))
-    } else if committed < wanted.size {
+    } else if committed < wanted.size && !is_held {
         (OperationKind::ScaleUp, format!("size {committed} -> {}", wanted.size))
-    } else if committed > wanted.size || beyond || !state.leaving.is_empty() {
+    } else if !is_held && (committed > wanted.size || beyond || !state.leaving.is_empty()) {
         (OperationKind::ScaleDown, format!("size {committed} -> {}", wanted.size))
     } else {
         match next {
@@ -176,6 +180,7 @@ fn next_step(inputs: Inputs<'_>) -> Option<Decision> {
         .or_else(|| finish_leaving(inputs))
         .or_else(|| stray::ghosts(inputs))
         .or_else(|| lost_members(inputs))
+        .or_else(|| former::claims(inputs))
         .or_else(|| raise_replicas(inputs))
         .or_else(|| name_taken(inputs).filter(|_| !inputs.state.bootstrapped))
         .or_else(|| bootstrap(inputs))

@@ -311,8 +311,8 @@ fn standing(inputs: Inputs<'_>, open: &OpenStep) -> Standing {
         }
         Step::ResetMember { member } => settle_reset(inputs, member),
         Step::CancelTask { member, task } => settle_cancel(inputs, member, *task),
-        Step::DeleteVolume { ordinal, claim_uid, claim, .. } => {
-            settle_volume(inputs, *ordinal, claim, claim_uid)
+        Step::DeleteVolume { ordinal, claim_uid, claim, receipt } => {
+            settle_volume(inputs, (*ordinal, claim, claim_uid), receipt)
         }
         Step::CreateGrid { .. } | Step::UpdateGrid { .. } | Step::DeleteGrid { .. } => {
             grids::standing(inputs, open)
@@ -541,12 +541,30 @@ fn settle_cancel(inputs: Inputs<'_>, member: &MemberRef, task: u64) -> Standing 
     }
 }
 
-fn settle_volume(inputs: Inputs<'_>, ordinal: Ordinal, claim: &str, claim_uid: &str) -> Standing {
+fn settle_volume(
+    inputs: Inputs<'_>,
+    (ordinal, claim, claim_uid): (Ordinal, &str, &str),
+    receipt: &Receipt,
+) -> Standing {
     match inputs.seen.claims.get(&ordinal) {
         Some(live) if live.uid == claim_uid && live.deleting => Standing::Running(Waiting::new(
             Reason::ReclaimingVolume,
             format!("claim {claim} is going"),
         )),
+        // Its volume came between the look and the request, which named the claim as it was before.
+        Some(live)
+            if live.uid == claim_uid
+                && matches!(receipt, Receipt::NeverBound { .. })
+                && !live.never_bound =>
+        {
+            match inputs.watch.settled(inputs.times.settle) {
+                true => Standing::Void,
+                false => Standing::InDoubt(Waiting::new(
+                    Reason::InDoubt,
+                    format!("claim {claim} has a volume now: looking again"),
+                )),
+            }
+        }
         Some(live) if live.uid == claim_uid => again(inputs, "the claim is still there"),
         Some(_) | None => done(),
     }

@@ -19,6 +19,13 @@ pub(super) fn keeps_away(inputs: Inputs<'_>, places: &Range<Ordinal>) -> Option<
     first(inputs, |blocks| matches!(blocks, Blocks::Member(place) if places.contains(&place)))
 }
 
+/// Whether a decision only waits for a name of a member to be free.
+pub(super) fn is_all(inputs: Inputs<'_>, decision: &Decision) -> bool {
+    let Decision::Wait(waiting) = decision else { return false };
+    let of_members = |taken: &&Taken| matches!(taken.blocks, Blocks::Member(_));
+    inputs.seen.taken.iter().filter(of_members).any(|taken| told(taken) == *waiting)
+}
+
 fn first(inputs: Inputs<'_>, stops: impl Fn(Blocks) -> bool) -> Option<Decision> {
     let taken = inputs.seen.taken.iter().find(|taken| stops(taken.blocks))?;
     Some(Decision::Wait(told(taken)))
@@ -52,7 +59,7 @@ pub(crate) fn told(taken: &Taken) -> Waiting {
 
 #[cfg(test)]
 mod tests {
-    use xsld_journal::event::{OperationKind, Step};
+    use xsld_journal::event::{End, Event, OperationKind, Step};
 
     use super::*;
     use crate::decide::testing::World;
@@ -141,6 +148,76 @@ mod tests {
             matches!(&decision, Decision::Begin { kind: OperationKind::ImageRoll, .. }),
             "{decision:?}"
         );
+    }
+
+    /// A group of three that is to have a fourth, whose claim's name is taken.
+    fn held(is_going: bool) -> World {
+        let mut world = World::group(3);
+        world.wanted.size = 4;
+        let claim = taken("PersistentVolumeClaim", "vol-c-3", Blocks::Member(3));
+        world.seen.taken = vec![Taken { is_going, ..claim }];
+        world
+    }
+
+    #[test]
+    fn a_repair_beside_a_name_that_is_taken_ends_when_only_the_name_is_left() {
+        for is_going in [false, true] {
+            let mut world = held(is_going);
+            let decision = world.settled();
+            assert!(matches!(decision, Decision::Wait(_)), "it is no operation: {decision:?}");
+            world.everybody_lists(&[0, 2]);
+            world.report(1, &[1]);
+            for _ in 0..12 {
+                let decision = world.settled();
+                if let Decision::Run { step: step @ Step::JoinMember { .. }, .. } = decision {
+                    world.run_and_succeed(step);
+                    break;
+                }
+                world.follow(decision);
+            }
+            let open = world.state.operation.as_ref().map(|operation| operation.kind);
+            assert_eq!(open, Some(OperationKind::Repair));
+            world.everybody_lists(&[0, 1, 2]);
+            let seen = world.settled();
+            world.follow(seen);
+            let decision = world.settled();
+            let ended = Event::OperationEnded { end: End::Succeeded };
+            assert_eq!(decision, Decision::Record(vec![ended]));
+            world.follow(decision);
+            let goes_on = |world: &mut World| {
+                world.wanted.template =
+                    ("d2".into(), xsld_journal::event::Text::Inline("{}".into()));
+                world.wanted.may_roll = true;
+                world.settled()
+            };
+            let decision = goes_on(&mut world);
+            assert!(
+                matches!(&decision, Decision::Begin { kind: OperationKind::ImageRoll, .. }),
+                "{decision:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_operation_whose_next_place_loses_its_name_ends_also_when_it_is_parked() {
+        for (is_parked, is_going) in [(false, false), (false, true), (true, false)] {
+            let mut world = held(is_going);
+            let names = std::mem::take(&mut world.seen.taken);
+            let begun = world.settled();
+            assert!(matches!(&begun, Decision::Begin { kind: OperationKind::ScaleUp, .. }));
+            world.follow(begun);
+            if is_parked {
+                let (reason, message) = ("StepFailed".into(), "five times".into());
+                world.apply(Event::OperationParked { reason, message });
+            }
+            world.seen.taken = names;
+            let decision = world.settled();
+            world.follow(decision);
+            assert_eq!(world.state.operation, None);
+            assert!(matches!(world.settled(), Decision::Wait(_)), "{:?}", world.decide());
+            world.seen.taken.clear();
+            assert!(matches!(world.settled(), Decision::Begin { .. }), "it is never made");
+        }
     }
 
     #[test]

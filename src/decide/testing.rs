@@ -59,6 +59,7 @@ impl World {
             replicate: true,
             primary_grace: Duration::from_secs(600),
             storage: String::new(),
+            class: None,
             grids: BTreeMap::new(),
             templates: BTreeMap::new(),
             unread: false,

@@ -9,9 +9,7 @@ use xsld_journal::state::CacheState;
 use super::Waiting;
 use crate::crd::conditions::ConditionReason as Reason;
 use crate::observation::{Observation, PodFacts, Report, Shown};
-use crate::xsld::view::{
-    Answer, GridStatus, GroupMember, GroupView, MemberStatus, TaskStatus, TaskView,
-};
+use crate::xsld::view::{Answer, GroupMember, GroupView, MemberStatus, TaskStatus, TaskView};
 
 /// A member in the needed views.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,18 +197,6 @@ pub fn needed<'a>(
         },
     };
     Some(vec![first, second])
-}
-
-/// Whether every recorded member is Online and every grid of the group placed, as far as can be seen.
-pub fn is_whole(seen: &Observation, state: &CacheState) -> bool {
-    let online = |ordinal: &Ordinal| {
-        listing(seen, state, *ordinal, &name_of(state, *ordinal)) == Listing::Online
-    };
-    let grids = seen.grids.as_ref().and_then(Answer::as_known);
-    let placed = grids.is_some_and(|grids| {
-        grids.statuses().all(|(_, status)| status == Some(&GridStatus::Online))
-    });
-    placed && state.members.keys().all(online)
 }
 
 /// The member as the needed views list it.

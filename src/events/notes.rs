@@ -1,6 +1,6 @@
 //! Which records deserve an Event, and what it says. Pure.
 
-use xsld_journal::event::{End, Event, Receipt, Step, StepKey};
+use xsld_journal::event::{End, Event, OperationKind, Receipt, Step, StepKey};
 use xsld_journal::record::Record;
 use xsld_journal::state::{CacheState, OpenStep};
 
@@ -75,6 +75,7 @@ fn tell(event: &Event, state: &CacheState) -> Option<Told> {
         | Event::GridAdopted { .. }
         | Event::CacheLeft { .. }
         | Event::TemplateAdopted { .. } => found(event, state),
+        Event::CacheClosed { reason } => closed(reason, state),
         // Bookkeeping: nothing in the world changed that a person would want to hear of.
         Event::Genesis { .. }
         | Event::EpochBegun { .. }
@@ -86,8 +87,7 @@ fn tell(event: &Event, state: &CacheState) -> Option<Told> {
         | Event::TrustPinned { .. }
         | Event::RecordsRetired { .. }
         | Event::ObjectGone { .. }
-        | Event::AdoptionNoted { .. }
-        | Event::CacheClosed { .. } => None,
+        | Event::AdoptionNoted { .. } => None,
     }
 }
 
@@ -264,6 +264,20 @@ fn absent(name: &str, receipt: &Receipt) -> Option<Told> {
             Told::warning(reason, action, message)
         }
     }
+}
+
+/// That a cache went and left all that was made for it. One that was deleted with it is told before.
+fn closed(reason: &str, state: &CacheState) -> Option<Told> {
+    let was_deleted = state
+        .recent
+        .back()
+        .is_some_and(|last| last.kind == OperationKind::Delete && last.end == End::Succeeded);
+    if was_deleted {
+        return None;
+    }
+    let message =
+        format!("{reason}. To delete it as well, make that XsldCache again and delete it");
+    Told::warning("CacheKept", "KeepCache", message)
 }
 
 /// What becomes of what is open when its cache is left.

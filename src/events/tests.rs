@@ -237,6 +237,22 @@ fn bookkeeping_is_no_event() {
 }
 
 #[test]
+fn a_cache_that_leaves_everything_behind_says_so_and_one_that_was_deleted_does_not() {
+    let closed = || Recorded::CacheClosed { reason: "nothing has it as its owner".into() };
+    let kept = told(vec![closed()]);
+    assert_eq!(reasons(&kept), ["CacheKept"]);
+    assert!(kept[0].warning && kept[0].message.contains("make that XsldCache again"));
+    let goal = || Goal::Gone { delete_volumes: false };
+    let ended = |end| {
+        let begun = begun(OperationKind::Delete, goal());
+        told(vec![begun, Recorded::OperationEnded { end }, closed()])
+    };
+    assert!(!reasons(&ended(End::Succeeded)).contains(&"CacheKept"));
+    let superseded = ended(End::Superseded { by: "its StatefulSet has no owner".into() });
+    assert!(reasons(&superseded).contains(&"CacheKept"));
+}
+
+#[test]
 fn no_evidence_gets_into_an_event() {
     let step = Step::ResetMember { member: member(1) };
     let secret = "evidence-that-stays-in-the-journal";

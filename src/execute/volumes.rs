@@ -1,12 +1,12 @@
-//! I/O: a larger volume is asked for at a member's claim.
+//! I/O: a larger volume is asked for at a member's claim; a claim that never had one goes.
 
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::Api;
-use kube::api::{Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::json;
 use xsld_journal::event::Ordinal;
 
-use super::{Effect, Target, api_effect};
+use super::{Effect, Target, api_effect, deleted};
 use crate::manifests::FIELD_MANAGER;
 
 /// Patches the very claim that the intent names, as it was seen last: when anybody wrote it since,
@@ -38,6 +38,33 @@ pub(super) async fn grow(
         Ok(Err(error)) => api_effect(&error),
         Err(_) => Effect::Unknown { reason: "the API server did not answer in time".to_owned() },
     }
+}
+
+/// Deletes the very claim that the intent names, as it was seen last: when anybody wrote it since, as
+/// who binds a volume to it does, nothing happens and it is looked at again.
+pub(super) async fn delete_unbound(
+    target: &Target<'_>,
+    ordinal: Ordinal,
+    claim: &str,
+    claim_uid: &str,
+) -> Effect {
+    let Some(seen) = target.seen.claims.get(&ordinal).filter(|seen| seen.uid == claim_uid) else {
+        return Effect::NotSent { reason: format!("claim {claim} is another one now, or gone") };
+    };
+    let api: Api<PersistentVolumeClaim> =
+        Api::namespaced(target.client.clone(), &target.identity.namespace);
+    let (uid, resource_version) = (claim_uid.to_owned(), seen.resource_version.clone());
+    let preconditions = Preconditions { uid: Some(uid), resource_version: Some(resource_version) };
+    let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+    match tokio::time::timeout(target.timeout, api.delete(claim, &params)).await {
+        // It moved on, or is gone: the next look tells.
+        Ok(Err(error @ kube::Error::Api(_))) if is_conflict(&error) => api_effect(&error),
+        answer => deleted(answer),
+    }
+}
+
+fn is_conflict(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 409)
 }
 
 /// What makes a claim ask for more: with its UID and its version, so that a late or repeated

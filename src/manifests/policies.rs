@@ -8,8 +8,7 @@ use k8s_openapi::api::networking::v1::{
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use xsld_journal::event::{OperationKind, Ordinal};
-use xsld_journal::state::Operation;
+use xsld_journal::event::Ordinal;
 
 /// The label by which a StatefulSet's controller names each pod.
 const POD_NAME_LABEL: &str = "statefulset.kubernetes.io/pod-name";
@@ -19,41 +18,8 @@ const POD_NAME_LABEL: &str = "statefulset.kubernetes.io/pod-name";
 pub enum Evictions {
     /// One.
     One,
-    /// None: an operation takes members away or brings them in just now.
+    /// None: an operation takes members away or brings them in just now, or one more would be lost.
     None,
-}
-
-impl Evictions {
-    /// What the open operation allows. Grids, templates and larger volumes take nobody away; every
-    /// other kind counts on the members that it does not touch, as long as it goes on: one that is
-    /// parked, or paused, would forbid a drain for ever. So it allows one between two steps, as long
-    /// as the group is `whole`: nobody is away and every grid is placed. A member that is away already
-    /// counts as the one.
-    #[must_use]
-    pub fn during(operation: Option<&Operation>, paused: bool, whole: bool) -> Self {
-        let Some(operation) = operation else { return Self::One };
-        let between_steps = operation.step.is_none() && operation.cancel.is_none();
-        if between_steps && whole && (operation.parked.is_some() || paused) {
-            return Self::One;
-        }
-        match operation.kind {
-            OperationKind::GridCreate
-            | OperationKind::GridUpdate
-            | OperationKind::GridDelete
-            | OperationKind::GridRecover
-            | OperationKind::TemplateUpload
-            | OperationKind::TemplateDelete
-            | OperationKind::StorageGrowth => Self::One,
-            OperationKind::Bootstrap
-            | OperationKind::ScaleUp
-            | OperationKind::ScaleDown
-            | OperationKind::Repair
-            | OperationKind::Delete
-            | OperationKind::ReplicationSetUp
-            | OperationKind::PrimarySwitch
-            | OperationKind::ImageRoll => Self::None,
-        }
-    }
 }
 
 /// Which members may be evicted, and how many at a time.
@@ -185,10 +151,7 @@ fn port(number: i32) -> NetworkPolicyPort {
 
 #[cfg(test)]
 mod tests {
-    use xsld_journal::event::{Cause, Event, Goal, Step};
-
     use super::*;
-    use crate::decide::testing::World;
 
     fn identity() -> Identity {
         Identity { name: "c".into(), namespace: "ns".into(), uid: "4f6f7ae4".into() }
@@ -215,66 +178,16 @@ mod tests {
         (term.operator, term.values)
     }
 
-    /// A group of two in which an operation of this kind is open.
-    fn during(kind: OperationKind, change: impl FnOnce(&mut World)) -> Evictions {
-        let mut world = World::group(2);
-        world.apply(Event::OperationBegun {
-            kind,
-            goal: Goal::Members { size: 2, catalogs: 3 },
-            cause: Cause { generation: 1, reason: "test".into() },
-        });
-        change(&mut world);
-        Evictions::during(world.state.operation.as_ref(), world.wanted.paused, true)
-    }
-
     #[test]
-    fn nobody_is_evicted_while_an_operation_touches_membership() {
-        use OperationKind as Kind;
+    fn one_may_be_evicted_or_none() {
         let allowed = |evictions| {
             let (all, of_primary) = specs(evictions, None, 3);
             assert_eq!(pods(&of_primary), ("DoesNotExist".to_owned(), None));
             assert_eq!(all.selector, Some(identity().selector()));
             all.max_unavailable
         };
-        assert_eq!(allowed(Evictions::during(None, false, false)), Some(IntOrString::Int(1)));
-        for kind in [Kind::GridUpdate, Kind::StorageGrowth] {
-            assert_eq!(allowed(during(kind, |_| {})), Some(IntOrString::Int(1)), "{kind:?}");
-        }
-        for kind in [Kind::Bootstrap, Kind::ScaleUp, Kind::ScaleDown, Kind::Repair] {
-            assert!(kind.touches_membership());
-            assert_eq!(allowed(during(kind, |_| {})), Some(IntOrString::Int(0)), "{kind:?}");
-        }
-        assert_eq!(allowed(during(Kind::PrimarySwitch, |_| {})), Some(IntOrString::Int(0)));
-    }
-
-    #[test]
-    fn an_operation_that_stands_still_forbids_no_drain() {
-        let kind = OperationKind::ScaleUp;
-        let parked = |world: &mut World| {
-            let (reason, message) = ("StepFailed".into(), "five times".into());
-            world.apply(Event::OperationParked { reason, message });
-        };
-        assert_eq!(during(kind, parked), Evictions::One);
-        assert_eq!(during(kind, |world| world.wanted.paused = true), Evictions::One);
-        let in_a_step = |world: &mut World| {
-            world.wanted.paused = true;
-            world.intend(Step::ScaleStatefulSet { from: 2, to: 3 });
-        };
-        assert_eq!(during(kind, in_a_step), Evictions::None, "the step is still to be settled");
-        let parked_in_a_step = |world: &mut World| {
-            world.intend(Step::ScaleStatefulSet { from: 2, to: 3 });
-            parked(world);
-        };
-        assert_eq!(during(kind, parked_in_a_step), Evictions::None, "it may still run");
-        let mut world = World::group(2);
-        world.wanted.paused = true;
-        world.apply(Event::OperationBegun {
-            kind,
-            goal: Goal::Members { size: 3, catalogs: 3 },
-            cause: Cause { generation: 1, reason: "test".into() },
-        });
-        let open = world.state.operation.as_ref();
-        assert_eq!(Evictions::during(open, true, false), Evictions::None, "a copy may be short");
+        assert_eq!(allowed(Evictions::One), Some(IntOrString::Int(1)));
+        assert_eq!(allowed(Evictions::None), Some(IntOrString::Int(0)));
     }
 
     #[test]

@@ -91,6 +91,7 @@ async fn conditions(start: &Start<'_>, store: &dyn Store, why: &str) -> Result<(
             target_image: None,
             wanted_template: None,
             update: None,
+            no_evictions: None,
             selector: subject.identity.selector_text(),
             now: start.clock.wall(),
         });

@@ -211,7 +211,10 @@ fn deferred(facts: &Facts<'_>) -> Verdict {
     }
     if spec.paused {
         return match unmet(facts) {
-            Some(what) => Verdict::yes(Reason::Paused, format!("spec.paused is set: {what} waits")),
+            Some(what) => {
+                let message = format!("spec.paused is set: {what} waits");
+                Verdict::yes(Reason::Paused, with_drains(facts, message))
+            }
             None => Verdict::no(Reason::Paused, "spec.paused is set and nothing waits"),
         };
     }
@@ -240,6 +243,14 @@ fn deferred(facts: &Facts<'_>) -> Verdict {
     match catalogs_wait(facts) {
         Some(message) => Verdict::yes(Reason::RequiresUpdate, message),
         None => Verdict::no(Reason::Settled, "no wish of the spec waits"),
+    }
+}
+
+/// What is told of an operation that stands still, and why nobody may be evicted meanwhile.
+fn with_drains(facts: &Facts<'_>, message: String) -> String {
+    match &facts.inputs.no_evictions {
+        Some(why) => format!("{message}; no member may be evicted meanwhile, because {why}"),
+        None => message,
     }
 }
 
@@ -338,7 +349,7 @@ fn catalogs_wait(facts: &Facts<'_>) -> Option<String> {
 fn needs_attention(facts: &Facts<'_>) -> Verdict {
     let inputs = facts.inputs;
     if let Some(message) = inputs.state.operation.as_ref().and_then(operation::parked_message) {
-        return Verdict::yes(Reason::Parked, message);
+        return Verdict::yes(Reason::Parked, with_drains(facts, message));
     }
     if let Some((reason, message)) = degraded::volume_going(facts) {
         return Verdict::yes(reason, message);

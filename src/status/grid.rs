@@ -135,10 +135,20 @@ impl<'a> Grid<'a> {
     fn template(&self) -> Option<String> {
         let spec = &self.inputs.object.spec;
         let made = self.inputs.state.is_some_and(|state| state.grids.contains_key(self.inputs.uid));
+        let made = made || self.was_made();
         let named = spec.template_ref.as_ref().map(|reference| reference.name.as_str());
         let named = named.or(spec.template_name.as_deref());
         let named = named.or_else(|| spec.grid_type.known().map(|kind| kind.as_str()));
         named.filter(|_| made).map(|name| sentence(name, 253))
+    }
+
+    /// Whether the former status tells of a grid that this cache's journal does not know yet, after it
+    /// was lost: until it is seen what became of it, that is the only word of it.
+    fn was_made(&self) -> bool {
+        let Some(former) = &self.inputs.object.status else { return false };
+        let is_here =
+            matches!(&self.inputs.cache, Ok(name) if former.cache.as_deref() == Some(name));
+        is_here && former.template.is_some() && !matches!(self.live, Live::Absent)
     }
 
     /// What stands in the way before the group is asked anything.

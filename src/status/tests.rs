@@ -83,6 +83,7 @@ impl Scene {
             target_image: Some(self.target),
             wanted_template: Some(&self.world.wanted.template.0),
             update: self.update.as_ref(),
+            no_evictions: None,
             selector: "app=c".into(),
             now: self.now,
         }

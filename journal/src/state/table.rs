@@ -55,9 +55,7 @@ impl CacheState {
             }
             Event::StepFailed { key, reason, .. } => self.fail(stamp, event, *key, reason),
             Event::StepNotSent { key, reason } => self.not_sent(stamp, event, *key, reason),
-            Event::StepVoid { key, .. } => {
-                self.fail(stamp, event, *key, "it could no longer take effect")
-            }
+            Event::StepVoid { key, .. } => self.void(stamp, event, *key),
             Event::OperationParked { reason, message } => self.park(stamp, event, reason, message),
             Event::OperationResumed { .. } => self.resume(stamp, event),
             Event::OperationEnded { end } => self.end(stamp, event, end),
@@ -101,6 +99,7 @@ impl CacheState {
                 self.pins.insert(claim_uid.clone(), fingerprint.clone());
             }
             Event::GridAdopted { grid_uid, name, digest } => {
+                self.unspent.remove(name);
                 let grid = Grid { name: name.clone(), digest: digest.clone(), seq: stamp.seq };
                 self.grids.insert(grid_uid.clone(), grid);
             }
@@ -359,7 +358,7 @@ impl CacheState {
         Ok(())
     }
 
-    fn fail(
+    pub(super) fn fail(
         &mut self,
         stamp: Stamp,
         event: &Event,
@@ -414,6 +413,7 @@ impl CacheState {
             Step::CreateGrid { grid_uid, name, digest, .. }
             | Step::UpdateGrid { grid_uid, name, digest, .. } => {
                 self.left_out.remove(&name);
+                self.unspent.remove(&name);
                 self.grids.insert(grid_uid, Grid { name, digest, seq: stamp.seq });
             }
             Step::DeleteGrid { grid_uid, .. } => {

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use super::{CacheState, EndedOperation, IllegalTransition, Stamp, refuse_if};
-use crate::event::{Cause, End, Event, Goal, OperationKind};
+use crate::event::{Cause, End, Event, Goal, OperationKind, Step, StepKey};
 
 /// How many operations of the same kind and cause are remembered of one object.
 pub const REPEATS_KEPT: usize = 3;
@@ -210,6 +210,23 @@ impl CacheState {
         let remade = self.tried.get(uid).filter(|tried| !tried.remade_us.is_empty());
         let remade = remade.map(|tried| tried.ended_seq);
         working.into_iter().chain(recorded).chain(remade).max()
+    }
+
+    /// An attempt can no longer take effect, as far as that can be known.
+    pub(super) fn void(
+        &mut self,
+        stamp: Stamp,
+        event: &Event,
+        key: StepKey,
+    ) -> Result<(), IllegalTransition> {
+        let deletion = self.open_step().filter(|open| open.key == key);
+        let deletion = deletion.and_then(|open| match &open.step {
+            Step::DeleteGrid { name, through, .. } => Some((name.clone(), through.clone())),
+            _ => None,
+        });
+        self.fail(stamp, event, key, "it could no longer take effect")?;
+        self.unspent.extend(deletion);
+        Ok(())
     }
 
     /// A grid in error was deleted to be made again.

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use kube::runtime::reflector::Store as Cache;
 use kube::{Api, ResourceExt};
+use tokio::sync::MutexGuard;
+use xsld_journal::event::{Event, Goal};
 
+use super::Grids;
 use crate::controller::{Context, Error, Subject, objects};
 use crate::crd::{ConditionReason as Reason, DataGrid, FINALIZER, XsldCache};
 use crate::manifests::Identity;
@@ -159,6 +162,49 @@ pub(super) fn meant(grid: &DataGrid, caches: &[Named], holder: Option<&Holder>) 
     }
 }
 
+/// Whether a DataGrid's grid was in a cache of this name: a former one's journal has it, or the status
+/// tells the template that it was made from, which it does only of a grid that was made or taken over.
+pub(super) fn was_here(grid: &DataGrid, holder: Option<&Holder>, cache: &str) -> bool {
+    let told = grid
+        .status
+        .as_ref()
+        .is_some_and(|status| status.cache.as_deref() == Some(cache) && status.template.is_some());
+    told || holder.is_some_and(|holder| holder.uid.is_none() && holder.name == cache)
+}
+
+/// Keeps other caches from taking a DataGrid's grid, for as long as it lives.
+pub(in crate::controller) struct Kept<'a> {
+    _until: Option<MutexGuard<'a, ()>>,
+}
+
+/// Asked before records are appended: none of two caches makes a grid that the other one has, whatever
+/// became of its DataGrid's spec since either of them read it. None when another cache has it.
+pub(in crate::controller) async fn keep<'a>(
+    context: &'a Context,
+    subject: &Subject,
+    grids: &Grids,
+    events: &[Event],
+) -> Option<Kept<'a>> {
+    let uid = events.iter().find_map(|event| match event {
+        Event::OperationBegun { goal: Goal::Grid { grid_uid, .. }, .. }
+        | Event::GridAdopted { grid_uid, .. } => Some(grid_uid),
+        _ => None,
+    });
+    let Some((grid, caches)) =
+        uid.and_then(|uid| grids.objects.get(uid)).zip(grids.caches.as_ref())
+    else {
+        return Some(Kept { _until: None });
+    };
+    let kept = context.binding.lock().await;
+    let state = context.store.state(subject.stream).unwrap_or_default();
+    let uid = grid.metadata.uid.as_deref().unwrap_or_default();
+    let has_it = state.holds_grid(uid).is_some();
+    let here = beside(subject, &caches.state());
+    let holder = Holder::of(context, &here, grid).and_then(|holder| holder.uid);
+    let has_another = holder.is_some_and(|holder| holder != subject.identity.uid);
+    (has_it || !has_another).then(|| Kept { _until: Some(kept) })
+}
+
 /// What is told of a DataGrid whose spec names another cache than the one that has its grid.
 pub(super) fn elsewhere(grid: &DataGrid, cache: &str) -> Option<Problem> {
     let named = grid.spec.cache_ref.as_ref().map(|reference| &reference.name);
@@ -166,9 +212,10 @@ pub(super) fn elsewhere(grid: &DataGrid, cache: &str) -> Option<Problem> {
     Some(Problem {
         reason: Reason::BoundElsewhere,
         message: format!(
-            "the grid is in the XsldCache {cache}, and spec.cacheRef names {named}: no grid moves to \
-             another cache. Set spec.cacheRef back to {cache}, or delete this DataGrid and make it \
-             again"
+            "the grid is in the XsldCache {cache}, where it was made, and spec.cacheRef names {named}: no \
+             grid moves to another cache. Set spec.cacheRef back to {cache} to keep it; or delete this \
+             DataGrid, with which the grid goes and all its entries (unless spec.deletionPolicy is \
+             Retain), and make it again to have an empty one in {named}"
         ),
     })
 }
@@ -248,6 +295,102 @@ mod tests {
         assert_eq!(found(json!({}), &[("b", "2")]), Err(Reason::CacheMissing));
         assert_eq!(found(b(), &[("b", "2")]), Ok("b".into()));
         assert_eq!(found(json!({}), &[]), Err(Reason::CacheMissing));
+    }
+
+    /// A context with a journal, the watched caches `a` and `b`, and what each of them makes of the grid.
+    struct Two {
+        context: Arc<Context>,
+        store: xsld_journal::store::MemoryStore,
+        subjects: [Subject; 2],
+        grids: Grids,
+    }
+
+    impl Two {
+        fn new() -> Self {
+            let api = |_: http::Request<Body>| async {
+                Ok::<_, std::convert::Infallible>(http::Response::new(Body::empty()))
+            };
+            let client = kube::Client::new(tower::service_fn(api), "team");
+            let (context, store) = crate::controller::rehearse::tests::context(&client);
+            let (reader, mut writer) = kube::runtime::reflector::store();
+            let subjects = ["a", "b"].map(|name| {
+                let uid = uuid::Uuid::from_u128(u128::from(name.as_bytes()[0]));
+                let cache = serde_json::from_value::<XsldCache>(json!({
+                    "apiVersion": "xsld.ibm.com/v1alpha1", "kind": "XsldCache",
+                    "metadata": {"name": name, "namespace": "team", "uid": uid.to_string()},
+                    "spec": {"license": "accept"},
+                }));
+                let cache = cache.unwrap();
+                let subject = context.subject(&cache).unwrap();
+                writer.apply_watcher_event(&kube::runtime::watcher::Event::Apply(cache));
+                subject
+            });
+            let mut object = grid(json!({"cacheRef": {"name": "a"}}));
+            object.metadata.uid = Some("g-uid".into());
+            let grids = Grids {
+                objects: [("g-uid".to_owned(), object)].into(),
+                caches: Some(reader),
+                ..Grids::default()
+            };
+            Self { context, store, subjects, grids }
+        }
+
+        async fn keep(&self, of: usize, events: &[Event]) -> Option<Kept<'_>> {
+            keep(&self.context, &self.subjects[of], &self.grids, events).await
+        }
+
+        fn append(&self, to: usize, events: Vec<Event>) {
+            use xsld_journal::store::{Append, Store as _};
+            let stream = self.subjects[to].stream;
+            let expected = self.store.stream_head(stream).map_or(0, |head| head.stream_seq);
+            let (operation, blobs) = (None, vec![]);
+            let epoch = xsld_journal::record::Epoch(1);
+            let append = Append { stream, expected, epoch, operation, time_us: 0, events, blobs };
+            self.store.append(append).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn of_two_caches_that_want_a_grid_at_once_one_gets_it() {
+        let two = Two::new();
+        for (to, name) in ["a", "b"].into_iter().enumerate() {
+            let (namespace, name) = ("team".into(), name.into());
+            two.append(to, vec![Event::CacheOpened { namespace, name }]);
+        }
+        let adopted = || {
+            let (grid_uid, name, digest) = ("g-uid".into(), "g".into(), "d".into());
+            vec![Event::GridAdopted { grid_uid, name, digest }]
+        };
+        // Both read the DataGrid: one before its spec was edited, the other after that.
+        let first = two.keep(1, &adopted()).await;
+        assert!(first.is_some());
+        let events = adopted();
+        let mut second = Box::pin(two.keep(0, &events));
+        assert!(futures::poll!(&mut second).is_pending(), "it waits for the other's record");
+        two.append(1, adopted());
+        drop(first);
+        assert!(second.await.is_none(), "the grid is in two caches");
+        assert!(two.keep(1, &adopted()).await.is_some(), "it has it");
+        let other = [Event::ObjectGone { uid: "x".into(), name: "x".into(), reason: "x".into() }];
+        assert!(two.keep(0, &other).await.is_some(), "that is about no grid");
+    }
+
+    #[test]
+    fn a_former_caches_journal_and_the_status_tell_whose_a_grid_was() {
+        let holder = |name: &str, uid: Option<&str>| {
+            Some(Holder { name: name.into(), uid: uid.map(str::to_owned) })
+        };
+        let told = |status: Value| {
+            let mut object = grid(json!({}));
+            object.status = Some(serde_json::from_value(status).unwrap());
+            was_here(&object, None, "a")
+        };
+        let by = |holder: Option<Holder>| was_here(&grid(json!({})), holder.as_ref(), "a");
+        assert!(told(json!({"cache": "a", "template": "Simple", "status": "Unknown"})));
+        assert!(!told(json!({"cache": "b", "template": "Simple"})), "it was in another one");
+        assert!(!told(json!({"cache": "a", "status": "Online"})), "nobody made it for this one");
+        assert!(by(holder("a", None)) && !by(holder("b", None)) && !by(None));
+        assert!(!by(holder("a", Some("1"))), "the journal of the one that is there knows better");
     }
 
     #[test]

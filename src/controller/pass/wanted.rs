@@ -45,6 +45,7 @@ pub(super) fn wanted(
         replicate: valid.is_some_and(|valid| valid.replication.mode == ReplicationMode::Auto),
         primary_grace: valid.map_or(Duration::MAX, |valid| valid.replication.primary_grace),
         storage: valid.map(|valid| valid.storage.size.clone()).unwrap_or_default(),
+        class: valid.and_then(|valid| valid.storage.class.clone()),
         grids: BTreeMap::clone(&grids.wanted),
         templates: BTreeMap::clone(&grids.templates.wanted),
         unread: grids.unread,

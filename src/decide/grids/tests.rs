@@ -1,5 +1,7 @@
 //! A grid in error, and what it waits for.
 
+mod before;
+
 use std::time::Duration;
 
 use super::recovery::RECOVERIES_MAX;
@@ -33,6 +35,7 @@ fn world(status: GridStatus) -> World {
             correct_drift: true,
             deleting: false,
             delete_grid: true,
+            was_here: false,
         },
     );
     let (grid_uid, name, digest) = (UID.into(), "g".into(), "d".into());

@@ -62,6 +62,7 @@ fn grid(template: &str) -> WantedGrid {
         correct_drift: true,
         deleting: false,
         delete_grid: true,
+        was_here: false,
     }
 }
 

@@ -53,6 +53,7 @@ impl Wish {
                 correct_drift: true,
                 deleting: self.has(11),
                 delete_grid: true,
+                was_here: false,
             };
             wanted.grids.insert("uid-g".to_owned(), grid);
         }

@@ -18,6 +18,7 @@ fn want_grid(world: &mut World, name: &str, partitions: &str) {
         correct_drift: true,
         deleting: false,
         delete_grid: true,
+        was_here: false,
     };
     world.wanted.grids.insert(format!("uid-{name}"), grid);
 }

@@ -114,6 +114,7 @@ fn want_grid(world: &mut World) {
         correct_drift: true,
         deleting: false,
         delete_grid: true,
+        was_here: false,
     };
     world.wanted.grids.insert("uid-a".into(), grid);
 }

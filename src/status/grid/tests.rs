@@ -46,6 +46,7 @@ impl Scene {
             correct_drift: true,
             deleting: false,
             delete_grid: true,
+            was_here: false,
         };
         let mut world = World::group(2);
         world.apply(Event::GridAdopted {
@@ -332,4 +333,21 @@ fn a_grid_that_goes_tells_what_keeps_it_and_what_would_end_that() {
     scene.cache = Err(problem(Reason::WaitingForCache));
     let ready = scene.status().conditions.remove(0);
     assert!(ready.message.contains("look at the cache"), "{}", ready.message);
+}
+
+#[test]
+fn the_word_of_a_grid_stays_until_it_is_seen_what_became_of_it() {
+    let mut scene = Scene::online();
+    scene.object.status = Some(scene.status());
+    assert_eq!(scene.status().template.as_deref(), Some("Simple"));
+    // The journal is lost: it is the only word of the grid.
+    scene.world.state.grids.clear();
+    assert_eq!(scene.status().template.as_deref(), Some("Simple"));
+    scene.blind = true;
+    assert_eq!(scene.status().template.as_deref(), Some("Simple"));
+    scene.cache = Ok("d");
+    assert_eq!(scene.status().template, None, "it was in another cache");
+    (scene.blind, scene.cache) = (false, Ok("c"));
+    scene.absent();
+    assert_eq!(scene.status().template, None, "it is gone");
 }

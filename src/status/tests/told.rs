@@ -365,3 +365,24 @@ fn a_claim_that_somebody_deleted_is_told_at_once_with_what_to_do() {
     scene.deleting();
     assert_eq!(scene.told(Type::NeedsAttention).0, "False");
 }
+
+#[test]
+fn what_forbids_a_drain_is_told_where_an_operation_stands_still() {
+    let mut scene = Scene::group(2);
+    scene.object.spec.size = 3;
+    scene.begin(OperationKind::ScaleUp, 3);
+    let why = "grid g is not placed on all members";
+    let telling = |scene: &Scene, kind| {
+        let no_evictions = Some(why.to_owned());
+        told(&cache(&CacheInputs { no_evictions, ..scene.inputs() }), kind).2
+    };
+    scene.object.spec.paused = true;
+    let message = telling(&scene, Type::Deferred);
+    assert!(message.ends_with(&format!("may be evicted meanwhile, because {why}")), "{message}");
+    assert!(!scene.told(Type::Deferred).2.contains("evicted"));
+    scene.object.spec.paused = false;
+    let (reason, parked) = ("StepFailed".into(), "five times".into());
+    scene.world.apply(Event::OperationParked { reason, message: parked });
+    let message = telling(&scene, Type::NeedsAttention);
+    assert!(message.contains("five times") && message.ends_with(why), "{message}");
+}

@@ -117,6 +117,7 @@ fn data_grid(world: &mut World, name: &str) {
         correct_drift: true,
         deleting: false,
         delete_grid: true,
+        was_here: false,
     };
     world.wanted.grids.insert(grid_uid, grid);
 }
