@@ -27,6 +27,7 @@ pub use self::operator::OperatorOptions;
 pub(crate) use self::operator::strip_colours;
 pub use self::stored::Stored;
 pub use self::waiting::Seen;
+pub(crate) use self::waiting::{brief, is_current};
 use crate::Result;
 use crate::stage::Stage;
 
@@ -77,6 +78,9 @@ pub struct Allowed {
     pub lost_journals: Vec<PathBuf>,
     /// The anchor was lost with them, so that no journal can tell of a gap.
     pub lost_anchor: bool,
+    /// Journals were lost or set back at any time: whether there is a gap hangs on what was written
+    /// since.
+    pub may_have_gap: bool,
     /// The API server was set back to an older state.
     pub set_back: bool,
 }

@@ -6,13 +6,14 @@
 //!
 //! Reading order: [`scenarios`] (what happens), [`context`] (what a scenario can do and see),
 //! [`kill`] (the operator dies in the middle of a step), [`sweep`] (at each record of a story), [`oracle`] (what must hold at the end of
-//! each), [`runner`] and [`stage`] (the world they share), [`report`] (what is told of a failure).
+//! each), [`histories`] (what nobody thought of), [`runner`] and [`stage`] (the world they share), [`report`] (what is told of a failure).
 //!
 //! **Architecture Invariant**: nothing in here uses the operator's own code. What is asserted is
 //! read from the API server, the members, the disk and the journal.
 
 pub mod calls;
 pub mod context;
+pub mod histories;
 pub mod kill;
 pub mod oracle;
 pub mod report;

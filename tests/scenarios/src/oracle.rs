@@ -116,6 +116,10 @@ async fn journal_is_whole(context: &Context, evidence: &Evidence) -> Result {
         return Ok(());
     }
     let output = context.journal_command(&["check"]).await?;
+    let is_right = |code: Option<i32>| code == Some(0) || code == Some(3);
+    if context.allowed().may_have_gap && is_right(output.status.code()) {
+        return Ok(());
+    }
     // A gap is told by every check, for ever.
     let has_gap = context.allowed().has_gap();
     let expected = if has_gap { 3 } else { 0 };

@@ -14,7 +14,7 @@ use xsld_sim::control_plane::{Progress, Step};
 
 use crate::context::Context;
 use crate::stage::Stage;
-use crate::{Ending, Result, Scenario, oracle, report, rotation, sweep};
+use crate::{Ending, Result, Scenario, oracle, report, rotation, stage, sweep};
 
 /// Scenarios that run at the same time unless `--test-threads` says otherwise. They wait most of
 /// the time: what they cost is TLS handshakes and the members' own timers.
@@ -34,7 +34,12 @@ pub fn main(scenarios: Vec<Scenario>) -> ExitCode {
         Ok(runtime) => Arc::new(runtime),
         Err(error) => return fail(&format!("there is no runtime: {error}")),
     };
-    let stage = match runtime.block_on(Stage::raise(progress())) {
+    let raised = async {
+        let stage = Stage::raise(stage::SCENARIOS, progress()).await?;
+        stage::reserve_nodes(&stage.world, stage::scenario_taints()).await?;
+        anyhow::Ok(stage)
+    };
+    let stage = match runtime.block_on(raised) {
         Ok(stage) => Arc::new(stage),
         Err(error) => return fail(&format!("the scenarios cannot run here: {error:#}")),
     };
@@ -92,11 +97,11 @@ fn is_wanted(arguments: &Arguments, name: &str) -> bool {
 }
 
 /// A scenario's future stays on its thread, so that it need not be `Send`; what it spawns does not.
-fn on_this_thread<T>(runtime: &Runtime, future: impl Future<Output = T>) -> T {
+pub(crate) fn on_this_thread<T>(runtime: &Runtime, future: impl Future<Output = T>) -> T {
     runtime.block_on(future)
 }
 
-fn progress() -> Progress {
+pub(crate) fn progress() -> Progress {
     Progress::new(|step| match step {
         Step::Started { what } => say(&format!("{what} …")),
         Step::Finished { what, elapsed } => say(&format!("{what}: {:.1} s", elapsed.as_secs_f64())),

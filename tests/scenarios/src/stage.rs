@@ -42,6 +42,19 @@ const RUNS: usize = 4;
 /// Names the binary to run, which is then not built.
 const BINARY: &str = "XSLD_OPERATOR_BINARY";
 
+/// What a stage is raised for: a folder of its own below `target/`, and its nodes.
+#[derive(Clone, Copy, Debug)]
+pub struct Site {
+    /// The folder.
+    pub folder: &'static str,
+    /// How many nodes there are.
+    pub nodes: usize,
+}
+
+/// The site of the scenarios.
+pub const SCENARIOS: Site =
+    Site { folder: "scenarios", nodes: NODES + RESERVED_NODES + DRAINS * DRAINED_NODES };
+
 /// The shared world, the operator's binary, and where files go.
 pub struct Stage {
     /// The operator.
@@ -65,15 +78,14 @@ impl Stage {
     ///
     /// # Errors
     /// When either is impossible here, in one line.
-    pub async fn raise(progress: Progress) -> Result<Self> {
+    pub async fn raise(site: Site, progress: Progress) -> Result<Self> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let root = root.canonicalize().context("the repository is gone")?;
         let folder = profile_folder()?;
         let binary = operator(&root, &folder, &progress).await?;
-        let (world, base, binary) = world(&folder, &binary, &progress).await?;
+        let (world, base, binary) = world(site, &folder, &binary, &progress).await?;
         let crds = world.apply_crds(&root.join("crds")).await?;
         ensure!(crds > 0, "there are no custom resource definitions in crds/");
-        reserve_nodes(&world).await?;
         let runs = base.join("runs");
         let _ = std::fs::remove_dir_all(&runs);
         std::fs::create_dir_all(&runs)?;
@@ -90,8 +102,11 @@ impl Stage {
 /// `target/<profile>`, the folder that this very program was built into.
 fn profile_folder() -> Result<PathBuf> {
     let me = std::env::current_exe()?;
-    let deps = me.parent().and_then(Path::parent);
-    Ok(deps.context("this program is in no target folder")?.to_owned())
+    let folder = me.parent().context("this program is in no target folder")?;
+    // Test programs lie in `deps`, the others beside it.
+    let is_deps = folder.file_name().is_some_and(|name| name == "deps");
+    let folder = if is_deps { folder.parent() } else { Some(folder) };
+    Ok(folder.context("this program is in no target folder")?.to_owned())
 }
 
 async fn operator(root: &Path, folder: &Path, progress: &Progress) -> Result<PathBuf> {
@@ -130,6 +145,7 @@ async fn operator(root: &Path, folder: &Path, progress: &Progress) -> Result<Pat
 /// Starts the world in the first folder that no other run uses. The operator's binary is copied
 /// into it: a build that goes on meanwhile must not change what is run.
 async fn world(
+    site: Site,
     folder: &Path,
     binary: &Path,
     progress: &Progress,
@@ -137,11 +153,11 @@ async fn world(
     let target = folder.parent().context("the target folder has no parent")?;
     let mut busy = String::new();
     for run in 1..=RUNS {
-        let base = target.join("scenarios").join(run.to_string());
+        let base = target.join(site.folder).join(run.to_string());
         let mine = base.join("bin").join("xsld-operator");
         let mut options = WorldOptions::new(base.join("world"));
         options.time_scale = TIME_SCALE;
-        options.nodes = NODES + RESERVED_NODES + DRAINS * DRAINED_NODES;
+        options.nodes = site.nodes;
         options.operator = Some(mine.clone());
         options.progress = progress.clone();
         match World::start(options).await {
@@ -159,10 +175,19 @@ async fn world(
     bail!("{RUNS} runs go on already: {busy}")
 }
 
-async fn reserve_nodes(world: &World) -> Result {
-    let api: Api<Node> = Api::all(world.client());
+/// The nodes of the scenarios that only some pods may run on.
+pub(crate) fn scenario_taints() -> Vec<(String, &'static str)> {
     let drained = (0..DRAINS).flat_map(drained_nodes).map(|node| (node, DRAINED));
-    for (node, key) in reserved_nodes().into_iter().map(|node| (node, RESERVED)).chain(drained) {
+    reserved_nodes().into_iter().map(|node| (node, RESERVED)).chain(drained).collect()
+}
+
+/// Keeps pods off nodes that do not tolerate the taint.
+pub(crate) async fn reserve_nodes(
+    world: &World,
+    taints: impl IntoIterator<Item = (String, &'static str)>,
+) -> Result {
+    let api: Api<Node> = Api::all(world.client());
+    for (node, key) in taints {
         let taint = json!({"key": key, "effect": "NoSchedule"});
         let patch = Patch::Merge(json!({"spec": {"taints": [taint]}}));
         api.patch(&node, &PatchParams::default(), &patch).await?;

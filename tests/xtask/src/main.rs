@@ -3,13 +3,14 @@
 //! Everything that a developer or a build server does is one command of this program, so that
 //! both do the same. Reading order: [`suite`] (the stages), [`live`] (a command with its output
 //! shown as it comes), [`count`] (what that output says), [`report`] (the summary), [`generate`],
-//! [`charts`] (what of that the charts have), [`ship`], [`bench`], [`torture`], [`cargo`].
+//! [`charts`] (what of that the charts have), [`ship`], [`bench`], [`torture`], [`histories`], [`cargo`].
 
 mod bench;
 mod cargo;
 mod charts;
 mod count;
 mod generate;
+mod histories;
 mod live;
 mod report;
 mod ship;
@@ -43,6 +44,9 @@ enum Command {
     ControlPlane,
     /// Builds Helm, with which the charts in deploy/helm are tested, once for each version.
     Helm,
+    /// Tells histories that nobody thought of: what users do and what fails, in an order that a seed
+    /// chose, on the real control plane.
+    Histories(histories::Options),
     /// Measures what is fast on purpose.
     Bench(bench::Options),
     /// Damages what must not break, at every byte.
@@ -57,6 +61,11 @@ fn main() -> ExitCode {
         Command::Test(options) => suite::run(&options),
         Command::ControlPlane => suite::control_plane(),
         Command::Helm => suite::helm(),
+        Command::Histories(options) => match histories::run(&options) {
+            Ok(Some(code)) => return ExitCode::from(u8::try_from(code).unwrap_or(2)),
+            Ok(None) => return ExitCode::from(2),
+            Err(error) => Err(error),
+        },
         Command::Bench(options) => bench::run(&options),
         Command::Torture(options) => torture::run(&options),
     };

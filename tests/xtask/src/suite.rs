@@ -12,6 +12,7 @@ use clap::{Args, ValueEnum};
 use crate::cargo::{self, Workspace};
 use crate::count::Count;
 use crate::generate;
+use crate::histories;
 use crate::live;
 use crate::report::{Report, Stage};
 
@@ -19,6 +20,8 @@ use crate::report::{Report, Stage};
 const ON_CONTROL_PLANE: &str = "control_plane";
 /// The test program that runs the scenarios.
 const SCENARIOS: &str = "scenarios";
+/// How long the share of histories takes at most: none is begun that would probably end later.
+const HISTORIES_SECONDS: &str = "480";
 /// The program that builds what needs Go, and the two things that it builds.
 const BUILDER: &str = "build-with-go";
 const CONTROL_PLANE: &str = "control-plane";
@@ -33,7 +36,7 @@ const EVERYTHING: [&str; 2] = ["--workspace", "--all-features"];
 #[command(after_help = "\
 Stages: formatting, clippy, build, generated files, unit and contract tests, documentation
 examples, control plane and Helm (built once, kept outside target/), control plane tests,
-scenarios.
+scenarios, histories (the kept ones, then new ones for up to eight minutes).
 The last line is `N passed, N failed`; the exit status is 0 when nothing failed.
 
 Examples:
@@ -127,20 +130,42 @@ impl Suite<'_> {
         self.stage("unit and contract tests", &unit_tests(&self.workspace.tests))?;
         self.stage("documentation examples", &["--doc"])?;
         if self.options.without.contains(&Part::ControlPlane) {
-            let parts = "control plane tests, charts, scenarios: --without control-plane was given";
+            let parts = "control plane tests, charts, scenarios, histories: --without control-plane was given";
             self.report.left_out.push(parts.to_owned());
             return Ok(());
         }
         if !self.builds("control plane", CONTROL_PLANE)? {
             let parts =
-                "control plane tests, charts, scenarios: there is no control plane to run them on";
+                "control plane tests, charts, scenarios, histories: there is no control plane to run them on";
             self.report.left_out.push(parts.to_owned());
             return Ok(());
         }
         // Without Helm only the tests of the charts fail, and each says why.
         self.builds("Helm", HELM)?;
         self.stage("control plane tests", &["--test", &format!("{ON_CONTROL_PLANE}*")])?;
-        self.stage(SCENARIOS, &["--test", SCENARIOS])
+        self.stage(SCENARIOS, &["--test", SCENARIOS])?;
+        self.histories()
+    }
+
+    /// The kept scripts, then histories of a new seed for as long as the share lasts.
+    fn histories(&mut self) -> Result<()> {
+        if let Some(filter) = &self.options.filter {
+            let reason = format!("only tests named `*{filter}*` were asked for");
+            self.report.left_out.push(format!("histories: {reason}"));
+            return Ok(());
+        }
+        let name = "histories";
+        let begun = self.headline(name);
+        let mut command = histories::program(&self.workspace);
+        command.args(["--kept", histories::KEPT, "--seconds", HISTORIES_SECONDS]);
+        let mut count = Count::default();
+        let ok = live::run(&mut command, |line| count.line(line))?;
+        count.close();
+        if !ok && count.failed == 0 {
+            count.check(false, &format!("{name}: the program failed, see above"));
+        }
+        self.done(name, begun, count);
+        Ok(())
     }
 
     /// Builds all tests and programs, so that the times of the later stages are theirs alone.

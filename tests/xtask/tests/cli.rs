@@ -22,6 +22,12 @@ fn every_command_explains_itself() {
 }
 
 #[test]
+fn histories_are_told_of_in_the_list_of_commands() {
+    let help = text(&xtask(&["--help"]).stdout);
+    assert!(help.contains("Tells histories that nobody thought of"), "{help}");
+}
+
+#[test]
 fn a_part_that_does_not_exist_cannot_be_left_out() {
     let output = xtask(&["test", "--without", "clippy"]);
     assert_eq!(output.status.code(), Some(2));

@@ -13,8 +13,16 @@ use tokio::task::JoinHandle;
 
 use super::Kind;
 
-const WATCHED: [Kind; 7] =
-    [Kind::Cache, Kind::Grid, Kind::StatefulSet, Kind::Pod, Kind::Claim, Kind::Budget, Kind::Event];
+const WATCHED: [Kind; 8] = [
+    Kind::Cache,
+    Kind::Grid,
+    Kind::Template,
+    Kind::StatefulSet,
+    Kind::Pod,
+    Kind::Claim,
+    Kind::Budget,
+    Kind::Event,
+];
 
 /// One change of one object.
 #[derive(Clone, Debug)]

@@ -135,12 +135,21 @@ impl Context {
     /// # Errors
     /// When the member refuses it.
     pub async fn store(&self, pod: &str, grid: &str, key: &str, value: &str) -> Result {
+        self.put_entry(pod, grid, key, value).await?;
+        self.remember(grid, key, value).await
+    }
+
+    /// Stores an entry in a grid through a member, and expects nothing of it.
+    ///
+    /// # Errors
+    /// When the member refuses it.
+    pub async fn put_entry(&self, pod: &str, grid: &str, key: &str, value: &str) -> Result {
         let url = self.data_url(pod, grid, key).await?;
         let request = self.stage.http.post(url).basic_auth(USER, Some(self.credentials().password));
         let answer = request.body(value.to_owned()).send().await?;
         let status = answer.status();
         ensure!(status.is_success(), "{pod} answers {status}: {}", answer.text().await?);
-        self.remember(grid, key, value).await
+        Ok(())
     }
 
     /// Reads an entry of a grid through a member; none when it is not there.
