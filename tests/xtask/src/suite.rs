@@ -135,8 +135,7 @@ impl Suite<'_> {
             return Ok(());
         }
         if !self.builds("control plane", CONTROL_PLANE)? {
-            let parts =
-                "control plane tests, charts, scenarios, histories: there is no control plane to run them on";
+            let parts = "control plane tests, charts, scenarios, histories: there is no control plane to run them on";
             self.report.left_out.push(parts.to_owned());
             return Ok(());
         }

@@ -44,6 +44,15 @@ fn wrong(evidence: &Evidence, member: &str, uid: &str, at_us: i64) -> Option<Str
             let went = changes.any(|change| change.is_going() && change.at_us <= at_us);
             (!went).then(|| "it says that the cache was deleted, and it was not".to_owned())
         }
+        "never_bound" => {
+            let name = format!("vol-{member}");
+            let bound = evidence.changes_of(Kind::Claim, &name).any(|change| {
+                change.uid == uid
+                    && change.at_us <= at_us
+                    && change.object["spec"]["volumeName"].as_str().is_some_and(|v| !v.is_empty())
+            });
+            bound.then(|| "it says that the claim never had a volume, and it had".to_owned())
+        }
         "never_joined" => {
             let began = born(evidence, member, uid);
             let joined = evidence.seen.calls.iter().any(|call| {
@@ -104,5 +113,17 @@ mod tests {
         assert_eq!(rules(&shrunk(Some("never_joined"), "disjoined")), [RECEIPT]);
         let lie = rules(&shrunk(Some("cache_deleted"), "disjoined"));
         assert!(lie.contains(&RECEIPT) && !lie.contains(&HEALTHY_MEMBER), "{lie:?}");
+    }
+
+    #[test]
+    fn a_claim_that_had_a_volume_did_not_go_for_never_having_one() {
+        let mut evidence = shrunk(Some("never_bound"), "disjoined");
+        assert_eq!(rules(&evidence), [] as [&str; 0]);
+        for change in &mut evidence.seen.changes {
+            if change.uid == "claim-1" {
+                change.object["spec"]["volumeName"] = "pv-1".into();
+            }
+        }
+        assert_eq!(rules(&evidence), [RECEIPT]);
     }
 }

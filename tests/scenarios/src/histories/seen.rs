@@ -154,5 +154,6 @@ fn receipt(step: &event::Step) -> Option<&'static str> {
         event::Receipt::FoundAbsent { .. } => "found_absent",
         event::Receipt::Adopted { .. } => "adopted",
         event::Receipt::CacheDeleted => "cache_deleted",
+        event::Receipt::NeverBound { .. } => "never_bound",
     })
 }
