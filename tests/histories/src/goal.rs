@@ -24,6 +24,9 @@ pub struct Goal {
     pub fields: BTreeMap<Place, Option<Value>>,
     /// The number of the password that everybody must have.
     pub password: u32,
+    /// A person deleted a volume: where the group's configuration was on it, and nowhere else, the
+    /// cache has to be made again.
+    pub may_begin_anew: bool,
 }
 
 impl Goal {
@@ -59,6 +62,10 @@ impl Goal {
                 goal.gone.push((kind, name));
             }
         }
+        goal.may_begin_anew = script
+            .steps
+            .iter()
+            .any(|step| matches!(step.act, Act::DeleteObject { kind: Kind::Claim, .. }));
         goal.fields.clone_from(&model.changed);
         goal.fields.retain(|(kind, name, _), _| {
             model.has(*kind, name) && !goal.gone.contains(&(*kind, name.clone()))
@@ -92,7 +99,8 @@ impl Goal {
         // Members above the wanted size have to leave first.
         let leaving = 2 * (self.caches.len() + self.gone.len()) as u64;
         let grids = (self.grids.len() + self.templates.len()) as u64;
-        Duration::from_secs(ANYWAY + MEMBER * members + 20 * leaving + GRID * grids)
+        let times = 1 + u64::from(self.may_begin_anew);
+        Duration::from_secs(ANYWAY + times * MEMBER * members + 20 * leaving + GRID * grids)
     }
 }
 

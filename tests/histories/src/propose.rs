@@ -29,6 +29,8 @@ pub const STEPS: &[&str] = &[
     "update_grid",
     "delete_grid",
     "upload_template",
+    "delete_template",
+    "grow_volume",
     "delete_stateful_set",
 ];
 

@@ -21,12 +21,12 @@ macro_rules! families {
                 match self { $(Self::$name => $all,)* }
             }
 
-            /// Its weight in the share of the test command; 0 only with a reason.
+            /// Its weight unless all acts may happen; 0 only with a reason.
             fn of_share(self) -> u64 {
                 match self { $(Self::$name => $share,)* }
             }
 
-            /// Why the share of the test command goes without it; empty when it does not.
+            /// Why the share goes without it; empty when it does not.
             pub fn left_out(self) -> &'static str {
                 match self { $(Self::$name => $why,)* }
             }
@@ -82,7 +82,7 @@ families! {
 pub enum Weights {
     /// Everything.
     All,
-    /// What the test command tells: everything but what is known to end badly.
+    /// Everything but what is known to end badly.
     Share,
 }
 

@@ -20,8 +20,8 @@ use crate::report::{Report, Stage};
 const ON_CONTROL_PLANE: &str = "control_plane";
 /// The test program that runs the scenarios.
 const SCENARIOS: &str = "scenarios";
-/// How long the share of histories takes at most: none is begun that would probably end later.
-const HISTORIES_SECONDS: &str = "480";
+/// How many histories are told side by side: more of them wait for one another on two cores.
+const HISTORIES_THREADS: &str = "2";
 /// The program that builds what needs Go, and the two things that it builds.
 const BUILDER: &str = "build-with-go";
 const CONTROL_PLANE: &str = "control-plane";
@@ -36,7 +36,7 @@ const EVERYTHING: [&str; 2] = ["--workspace", "--all-features"];
 #[command(after_help = "\
 Stages: formatting, clippy, build, generated files, unit and contract tests, documentation
 examples, control plane and Helm (built once, kept outside target/), control plane tests,
-scenarios, histories (the kept ones, then new ones for up to eight minutes).
+scenarios, histories (the kept ones; `cargo xtask histories` tells new ones).
 The last line is `N passed, N failed`; the exit status is 0 when nothing failed.
 
 Examples:
@@ -146,7 +146,7 @@ impl Suite<'_> {
         self.histories()
     }
 
-    /// The kept scripts, then histories of a new seed for as long as the share lasts.
+    /// The kept scripts: what a new seed brings up is no word about the change that is tested.
     fn histories(&mut self) -> Result<()> {
         if let Some(filter) = &self.options.filter {
             let reason = format!("only tests named `*{filter}*` were asked for");
@@ -156,7 +156,7 @@ impl Suite<'_> {
         let name = "histories";
         let begun = self.headline(name);
         let mut command = histories::program(&self.workspace);
-        command.args(["--kept", histories::KEPT, "--seconds", HISTORIES_SECONDS]);
+        command.args(["--kept", histories::KEPT, "--threads", HISTORIES_THREADS]);
         let mut count = Count::default();
         let ok = live::run(&mut command, |line| count.line(line))?;
         count.close();

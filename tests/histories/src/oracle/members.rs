@@ -34,7 +34,7 @@ pub(super) fn healthy_ones_stay(evidence: &Evidence) -> Vec<Finding> {
                 continue;
             }
             former = Some(change.uid.clone());
-            if by_hand(evidence, &name, change.at_us) {
+            if by_hand(evidence, &name, &change.uid, change.at_us) {
                 continue;
             }
             if let Some(why) = taken(evidence, member, change.at_us) {
@@ -46,12 +46,16 @@ pub(super) fn healthy_ones_stay(evidence: &Evidence) -> Vec<Finding> {
     found
 }
 
-/// Whether a history's own act deleted the object.
-fn by_hand(evidence: &Evidence, claim: &str, at_us: i64) -> bool {
-    evidence.did(
-        at_us,
-        |act| matches!(act, Act::DeleteObject { kind: Kind::Claim, name, .. } if name == claim),
-    )
+/// Whether a history's own act deleted this very claim: not one that bore its name before.
+pub(super) fn by_hand(evidence: &Evidence, claim: &str, uid: &str, at_us: i64) -> bool {
+    let mut changes = evidence.changes_of(Kind::Claim, claim);
+    let born_us = changes.find(|change| change.uid == uid).map_or(at_us, |change| change.at_us);
+    evidence.done().any(|played| {
+        let is_it = matches!(
+            &played.act, Act::DeleteObject { kind: Kind::Claim, name, .. } if name == claim
+        );
+        is_it && played.until_us >= born_us && played.at_us <= at_us
+    })
 }
 
 /// Why the member should have stayed; none when it is right that it went.
@@ -215,5 +219,14 @@ mod tests {
         let cascade = crate::act::Cascade::Background;
         evidence.played.push(played(99, Act::DeleteObject { kind, name, cascade, force: false }));
         assert_eq!(rules(&evidence), [] as [&str; 0]);
+        // A person deleted the one that was there before, not this one.
+        evidence.seen.changes.retain(|change| change.uid != "claim-1" || change.is_going());
+        evidence.seen.changes.push(claim(seconds(20), "vol-c-1", "claim-1", false));
+        evidence.seen.changes.sort_by_key(|change| change.at_us);
+        if let Some(last) = evidence.played.last_mut() {
+            (last.at_us, last.until_us) = (seconds(10), seconds(11));
+        }
+        evidence.seen.calls.push(effect_of("c-1", "joined", 30));
+        assert_eq!(rules(&evidence), [HEALTHY_MEMBER]);
     }
 }

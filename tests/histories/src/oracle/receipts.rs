@@ -1,7 +1,7 @@
 //! Each claim's end has a receipt, and the receipt is true.
 
-use super::{Finding, RECEIPT};
-use crate::act::{Act, Kind};
+use super::{Finding, RECEIPT, members};
+use crate::act::Kind;
 use crate::evidence::{Evidence, Step};
 
 /// Every claim that went did so by a step of the journal, or by a person's hand.
@@ -15,9 +15,7 @@ pub(super) fn are_true(evidence: &Evidence) -> Vec<Finding> {
                 continue;
             }
             seen.push(change.uid.clone());
-            let by_hand = evidence.did(change.at_us, |act| {
-                matches!(act, Act::DeleteObject { kind: Kind::Claim, name: its, .. } if *its == name)
-            });
+            let by_hand = members::by_hand(evidence, &name, &change.uid, change.at_us);
             if by_hand {
                 continue;
             }

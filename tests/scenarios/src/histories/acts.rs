@@ -210,7 +210,7 @@ impl Place<'_> {
     pub(super) async fn rotate_groups(&self, password: &str) -> Result {
         for cache in self.c.list(Kind::Cache).await.map_err(broken)? {
             let name = cache["metadata"]["name"].as_str().unwrap_or_default();
-            let fault = json!({"fault": "rotate_password", "password": password});
+            let fault = json!({"fault": "rotate_password", "password": password, "count": 1});
             self.c.fault(&member_name(name, 0), fault).await.map_err(broken)?;
         }
         Ok(())

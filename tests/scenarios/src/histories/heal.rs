@@ -5,8 +5,11 @@ use xsld_histories::act::{Cascade, Kind as Word, member_name};
 use xsld_histories::goal::Goal;
 use xsld_histories::world::Result;
 
-use super::world::{Place, all_members, broken, is_ready, kind_of};
+use super::world::{Place, all_members, broken, is_ready, kind_of, now_us};
 use crate::context::{Kind, condition, is_true};
+
+/// How long what a person decided has to come to something before it is decided once more.
+const DECIDED_US: i64 = 40_000_000;
 
 impl Place<'_> {
     pub(super) async fn heal_all(&self, goal: &Goal) -> Result {
@@ -105,15 +108,94 @@ impl Place<'_> {
             return Ok(Some(format!("cache {cache} is not there")));
         }
         if !is_ready(&object) || object["spec"]["size"] != size {
+            self.decide_as_told(cache, &object).await?;
             if goal.password > 0 {
                 self.password_everywhere(cache, size).await?;
             }
             return Ok(Some(format!("cache {cache} is not Ready{}", why(&object))));
         }
-        match self.c.views_agree(cache, size).await {
-            Ok(()) => Ok(None),
-            Err(error) => Ok(Some(format!("the members of {cache} disagree | {error:#}"))),
+        if let Err(error) = self.c.views_agree(cache, size).await {
+            return Ok(Some(format!("the members of {cache} disagree | {error:#}")));
         }
+        self.images_missing(cache, size, &object).await
+    }
+
+    /// Whoever is told Ready runs what the spec asks for.
+    async fn images_missing(
+        &self,
+        cache: &str,
+        size: u32,
+        object: &Value,
+    ) -> Result<Option<String>> {
+        let wanted = &object["spec"]["image"];
+        for member in 0..size {
+            let name = member_name(cache, member);
+            let pod = self.c.get(Kind::Pod, &name).await.map_err(broken)?;
+            let containers = pod["spec"]["containers"].as_array();
+            let mut named = containers.into_iter().flatten().filter(|c| c["name"] == "xsld");
+            let image = named.next().map_or(Value::Null, |container| container["image"].clone());
+            if image != *wanted {
+                let told = format!("{cache} is Ready, and a member runs another image | {name}");
+                return Ok(Some(format!("{told} runs {image}, and {wanted} is asked for")));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What a condition leaves to a person is done as it says, now and then.
+    async fn decide_as_told(&self, cache: &str, object: &Value) -> Result {
+        let reason = asked(object);
+        let number = self.state(|state| {
+            let (last_us, number) = state.decided.entry(cache.to_owned()).or_default();
+            let is_due = !reason.is_empty() && now_us() - *last_us > DECIDED_US;
+            if is_due {
+                (*last_us, *number) = (now_us(), *number + 1);
+            }
+            is_due.then_some(*number)
+        });
+        let Some(number) = number else { return Ok(()) };
+        match reason {
+            // Another template or other settings of the rollout begin it anew.
+            "RolloutHalted" => {
+                let rollout = json!({"progressDeadlineSeconds": 1800 + number});
+                self.patch_spec(Word::Cache, cache, json!({"rollout": rollout})).await?;
+            }
+            // Pods are made anew as the spec asks for when the template that is named is consented to.
+            "RequiresUpdate" => {
+                let message = condition(object, "Deferred").map(|it| it["message"].clone());
+                let message = message.unwrap_or_default();
+                let named =
+                    message.as_str().and_then(|text| text.split("xsld.ibm.com/consent=").nth(1));
+                let is_hex = |c: &char| c.is_ascii_hexdigit();
+                let digest: String = named.unwrap_or_default().chars().take_while(is_hex).collect();
+                let change = json!({"metadata": {"annotations": {"xsld.ibm.com/consent": digest}}});
+                self.c.patch(Kind::Cache, cache, change).await.map_err(broken)?;
+            }
+            // The volume was deleted by hand: it is given up.
+            "VolumeTerminating" => self.give_up_volumes(cache).await?,
+            // The configuration was on the volume that is lost: the cache is made again.
+            "PrimaryVolumeLost" => {
+                let volumes = json!({"storage": {"retention": {"whenDeleted": "Delete"}}});
+                self.patch_spec(Word::Cache, cache, volumes).await?;
+                self.remove(Word::Cache, cache, Cascade::Background, false).await?;
+                self.state(|state| state.entries.retain(|_, entry| entry.cache != cache));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Deletes the pods whose claims are on their way out.
+    async fn give_up_volumes(&self, cache: &str) -> Result {
+        for claim in self.c.list(Kind::Claim).await.map_err(broken)? {
+            let name = claim["metadata"]["name"].as_str().unwrap_or_default();
+            let Some(pod) = name.strip_prefix("vol-") else { continue };
+            let is_its = pod.rsplit_once('-').is_some_and(|(its, _)| its == cache);
+            if is_its && !claim["metadata"]["deletionTimestamp"].is_null() {
+                self.remove(Word::Pod, pod, Cascade::Background, false).await?;
+            }
+        }
+        Ok(())
     }
 
     /// A person applies again what went although it is wanted.
@@ -155,6 +237,14 @@ impl Place<'_> {
         }
         Ok(())
     }
+}
+
+/// The reason for which a person is asked; empty when nobody is.
+fn asked(object: &Value) -> &str {
+    let told = |kind| condition(object, kind).filter(|it| it["status"] == "True");
+    let consent = told("Deferred").filter(|it| it["reason"] == "RequiresUpdate");
+    let condition = told("NeedsAttention").or(consent);
+    condition.and_then(|it| it["reason"].as_str()).unwrap_or_default()
 }
 
 /// The wanted objects of users.

@@ -56,6 +56,8 @@ pub(super) struct State {
     pub(super) verified_us: i64,
     /// Objects of users that healing takes away: what they need is gone.
     pub(super) healed_away: BTreeSet<(Word, String)>,
+    /// When a person last did what a condition of a cache says, and how often.
+    pub(super) decided: BTreeMap<String, (i64, u32)>,
 }
 
 /// What the world fails with.
