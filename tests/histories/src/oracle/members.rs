@@ -95,6 +95,7 @@ pub(super) fn wished(evidence: &Evidence, cache: &str, ordinal: u32, at_us: i64)
 fn hurt(evidence: &Evidence, cache: &str, ordinal: u32, at_us: i64) -> bool {
     let member = member_name(cache, ordinal);
     let claim = format!("vol-{member}");
+    let born_us = born(evidence, &member, at_us);
     let mut is_faulty = false;
     let healed_us = Some(evidence.end.healed_us).filter(|healed| *healed > 0);
     let mut last_us = i64::MIN / 2;
@@ -116,7 +117,11 @@ fn hurt(evidence: &Evidence, cache: &str, ordinal: u32, at_us: i64) -> bool {
                 is_faulty = false;
                 last_us = played.until_us;
             }
-            Act::DeleteObject { kind: Kind::Claim, name, .. } if *name == claim => return true,
+            Act::DeleteObject { kind: Kind::Claim, name, .. }
+                if *name == claim && played.until_us >= born_us =>
+            {
+                return true;
+            }
             _ => {}
         }
     }
