@@ -188,6 +188,11 @@ async fn halted(c: &Context) -> Result {
     ensure!(committed(c).await? == IMAGE, "a pod that dies would take the bad image");
     let after = uids(c).await?;
     ensure!(after["c-0"] == before["c-0"] && after["c-1"] == before["c-1"], "not only c-2 went");
+    // It forbids no drain once the grids are placed on the others: Kubernetes counts c-2 by itself.
+    c.wait_for(Kind::Budget, "c", "a budget of one", MEMBER, |budget| {
+        budget["spec"]["maxUnavailable"] != 0
+    })
+    .await?;
     c.patch(
         Kind::Cache,
         "c",
