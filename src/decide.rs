@@ -270,6 +270,12 @@ pub fn decide(inputs: Inputs<'_>) -> Decision {
     if let Some(open) = state.open_step() {
         return steps::settle(inputs, open);
     }
+    anew(inputs)
+}
+
+/// What is to be done where no step is open.
+fn anew(inputs: Inputs<'_>) -> Decision {
+    let wanted = inputs.wanted;
     if wanted.deleting {
         return deletion::decide(inputs);
     }

@@ -75,11 +75,14 @@ pub(super) enum Put {
 }
 
 /// What is on the live object, where the object in hand may be an old one.
+#[derive(Debug, PartialEq, Eq)]
 enum Live {
     /// This operator's mark, as it was.
     Ours,
     /// No mark, or an older one of this operator's.
     Changed,
+    /// This operator's, and its spec is another one.
+    Edited,
     /// Another operator's.
     Anothers(String),
     /// This operator's, but it was deleted since.
@@ -145,6 +148,9 @@ pub(super) async fn taken(context: &Context, cache: &XsldCache) -> Result<Option
     Ok(match live(context, cache).await? {
         Live::Ours => None,
         Live::Changed => Some("this operator's mark on it was taken off or changed".to_owned()),
+        Live::Edited => {
+            Some("its spec was changed meanwhile, and the change is not seen yet".to_owned())
+        }
         Live::Anothers(other) => Some(format!("the operator in namespace {other} works on it")),
         Live::Going => Some("its XsldCache was deleted meanwhile".to_owned()),
         Live::Gone(why) => Some(why.to_owned()),
@@ -161,15 +167,22 @@ async fn live(context: &Context, cache: &XsldCache) -> Result<Live, Error> {
     if live.metadata.uid != cache.metadata.uid {
         return Ok(Live::Gone("its XsldCache is another one by now"));
     }
-    let is_deleted = |cache: &XsldCache| cache.metadata.deletion_timestamp.is_some();
     let live = XsldCache { metadata: live.metadata, ..cache.clone() };
-    Ok(match context.whose(&live) {
+    Ok(compared(&live, cache, context.whose(&live)))
+}
+
+/// What the live object is to who has `cache` in hand, which may be an older version of it.
+fn compared(live: &XsldCache, cache: &XsldCache, whose: Whose<'_>) -> Live {
+    let is_deleted = |cache: &XsldCache| cache.metadata.deletion_timestamp.is_some();
+    match whose {
         // What was made for it may be orphaned on purpose: it takes no owner again.
-        Whose::Ours if is_deleted(&live) && !is_deleted(cache) => Live::Going,
+        Whose::Ours if is_deleted(live) && !is_deleted(cache) => Live::Going,
+        // A pause, volumes that are to be kept, a size: nothing is done for what is not asked any more.
+        Whose::Ours if live.metadata.generation != cache.metadata.generation => Live::Edited,
         Whose::Ours => Live::Ours,
         Whose::Anothers(other) => Live::Anothers(other.to_owned()),
         Whose::Nobodys | Whose::OursBefore => Live::Changed,
-    })
+    }
 }
 
 /// Leaves a cache to the other operator whose mark stands on it: tells so, once, and ends what this
@@ -211,7 +224,7 @@ pub(super) async fn leave(
             Live::Anothers(other) => format!("the operator in namespace {other} works on it"),
             Live::Gone(why) => why.to_owned(),
             // It is this operator's again: what was begun goes on.
-            Live::Ours | Live::Changed | Live::Going => return Ok(()),
+            Live::Ours | Live::Changed | Live::Edited | Live::Going => return Ok(()),
         };
         let event = Event::CacheLeft {
             reason: format!("{why}: this one has left it as it was"),
@@ -224,6 +237,8 @@ pub(super) async fn leave(
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
     use super::*;
 
     fn marked(mark: Option<&str>) -> XsldCache {
@@ -252,5 +267,22 @@ mod tests {
             let cache = marked(mark.as_deref());
             assert_eq!(whose(&cache, "ops", ours), expected, "{mark:?}");
         }
+    }
+
+    #[test]
+    fn nothing_is_done_for_a_spec_that_was_changed_since_it_was_seen() {
+        let of = |generation: i64, deleted: bool| {
+            let mut cache = marked(Some("ops"));
+            cache.metadata.generation = Some(generation);
+            cache.metadata.deletion_timestamp =
+                deleted.then_some(Time(jiff::Timestamp::UNIX_EPOCH));
+            cache
+        };
+        let seen = of(3, false);
+        assert_eq!(compared(&of(3, false), &seen, Whose::Ours), Live::Ours);
+        assert_eq!(compared(&of(4, false), &seen, Whose::Ours), Live::Edited);
+        assert_eq!(compared(&of(4, true), &seen, Whose::Ours), Live::Going);
+        assert_eq!(compared(&of(4, true), &of(4, true), Whose::Ours), Live::Ours);
+        assert_eq!(compared(&of(5, true), &of(4, true), Whose::Ours), Live::Edited);
     }
 }

@@ -74,6 +74,12 @@ pub(super) fn decide(inputs: Inputs<'_>) -> Decision {
         let names = names.join(", ");
         reason = format!("{reason}; what has no controller stays, with its volume: {names}");
     }
+    let former = inputs.seen.claims.values().filter(|claim| is_of_a_former_cache(claim, state));
+    let former: Vec<_> = former.map(|claim| claim.name.as_str()).collect();
+    if inputs.wanted.delete_volumes && !former.is_empty() {
+        let names = former.join(", ");
+        reason = format!("{reason}; what a former cache of this name left stays as well: {names}");
+    }
     Decision::Record(vec![
         Event::OperationEnded { end: End::Succeeded },
         Event::CacheClosed { reason },
@@ -93,13 +99,19 @@ fn goes_too<'a>(
     claims.find_map(|(ordinal, claim)| {
         let tried = operation.tried(&format!("delete_volume/{}", claim.uid));
         let empty = claim.never_bound && !state.knows_claim(&claim.uid);
-        let receipt = match wanted.delete_volumes {
+        let receipt = match wanted.delete_volumes && !is_of_a_former_cache(claim, state) {
             true => Receipt::CacheDeleted,
             false if empty && tried < UNASKED_MAX => Receipt::NeverBound { claim: evidence(claim) },
             false => return None,
         };
         Some((*ordinal, claim, receipt))
     })
+}
+
+/// Whether a claim was there before the cache, which never used it: a former cache of that name left it
+/// on purpose, and what this one says of its volumes is not meant for it.
+fn is_of_a_former_cache(claim: &ClaimFacts, state: &CacheState) -> bool {
+    claim.older_than_cache && !state.knows_claim(&claim.uid)
 }
 
 /// What the pause after a refusal is counted by: the attempts that lie behind. One that is only

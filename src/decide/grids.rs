@@ -389,12 +389,15 @@ fn told(grids: &Answer<Shown<GridView>>) -> Vec<String> {
     told.collect()
 }
 
+/// Refusals that say nothing of the request: of a password that is just being changed, too.
+const PASSING: [&str; 5] = ["401", "403", "408", "409", "429"];
+
 /// Whether asking again cannot help: the group refused the request as such.
 fn is_permanent(failure: &str) -> bool {
     failure
         .strip_prefix("refused ")
         .and_then(|rest| rest.get(..3))
-        .is_some_and(|status| status.starts_with('4') && !["408", "409", "429"].contains(&status))
+        .is_some_and(|status| status.starts_with('4') && !PASSING.contains(&status))
 }
 
 /// How an open grid step stands.
@@ -422,9 +425,11 @@ pub(super) fn standing(inputs: Inputs<'_>, open: &OpenStep) -> Standing {
     }
     let is_done = match (live, wants_it) {
         (None, wants_it) => !wants_it,
-        (Some(live), true) => {
-            wanted_fields(inputs, open).is_none_or(|fields| has_fields(live, fields))
-        }
+        (Some(live), true) => match wanted_fields(inputs, open) {
+            Some(fields) => has_fields(live, fields),
+            // What it is to have by now says nothing of a change, only of a grid that is there at all.
+            None => matches!(open.step, Step::CreateGrid { .. }),
+        },
         (Some(_), false) => false,
     };
     if is_done {

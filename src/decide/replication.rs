@@ -16,7 +16,7 @@ use std::time::Duration;
 use xsld_journal::event::{
     Cause, End, Event, Goal, MemberRef, OperationKind, Ordinal, Step, Survivor,
 };
-use xsld_journal::state::{CacheState, Member, Operation};
+use xsld_journal::state::{CacheState, Member, Operation, Parked};
 
 pub use self::ahead::primary_to_keep;
 pub(crate) use self::roles::unseen_primary;
@@ -78,6 +78,14 @@ pub(super) fn lost_primary(inputs: Inputs<'_>) -> Option<Decision> {
         return Some(Decision::wait(Reason::SwitchingPrimary, message));
     }
     Some(Decision::Run { step, evidence: evidence(&views::told(seen)) })
+}
+
+/// Whether the member at `ordinal` is a primary that is being replaced: its grace is over.
+pub(super) fn is_replaced(inputs: Inputs<'_>, ordinal: Ordinal) -> bool {
+    let Inputs { seen, state, .. } = inputs;
+    roles::unseen_primary(seen, state) == Some(ordinal)
+        && roles::successor(seen, state, ordinal).is_some()
+        && is_over_grace(inputs, ordinal)
 }
 
 /// Whether the primary was not seen for its grace. This process may not have been there to see it:
@@ -265,10 +273,11 @@ fn carry_on_set_up(inputs: Inputs<'_>, operation: &Operation) -> Decision {
         return superseded(operation, "a replica on another member");
     }
     if let Some(parked) = &operation.parked {
-        return if others_wait(inputs) {
+        return if others_wait(inputs) || a_roll_waits(inputs) {
             superseded(operation, "what waits for it")
         } else {
-            Decision::wait(Reason::Parked, parked.message.clone())
+            begins_anew(inputs, operation)
+                .unwrap_or_else(|| Decision::wait(Reason::Parked, parked.message.clone()))
         };
     }
     if seen.any_task_running() {
@@ -280,6 +289,8 @@ fn carry_on_set_up(inputs: Inputs<'_>, operation: &Operation) -> Decision {
             Some(other) if other != *ordinal => {
                 superseded(operation, &format!("a replica on {}", views::name_of(state, other)))
             }
+            // Its pod may be one that only the roll can bring back.
+            _ if a_roll_waits(inputs) => superseded(operation, "a roll of the pod template"),
             _ => Decision::wait(
                 Reason::SettingUpReplication,
                 format!("{name} is to hold the replica and is not Online"),
@@ -320,7 +331,7 @@ fn carry_on_switch(inputs: Inputs<'_>, operation: &Operation) -> Decision {
         None => {}
     }
     if let Some(parked) = &operation.parked {
-        return Decision::wait(Reason::Parked, parked.message.clone());
+        return stays_parked(inputs, operation, parked);
     }
     let target = Step::PromotePrimary {
         member: match state.members.get(ordinal) {
@@ -345,10 +356,40 @@ fn carry_on_switch(inputs: Inputs<'_>, operation: &Operation) -> Decision {
 /// Whether another operation waits for the end of this operation. An operation on replication that is parked
 /// holds nobody up.
 fn others_wait(inputs: Inputs<'_>) -> bool {
-    let mut without = inputs.state.clone();
-    without.operation = None;
+    let without = without_operation(inputs.state);
     let inputs = Inputs { state: &without, ..inputs };
     matches!(super::after_replication(inputs), Decision::Begin { .. })
+}
+
+/// Whether a roll waits for the end of this operation. The member that this one waits for may come
+/// back by the roll alone, and what the group refuses may be what another image mends.
+fn a_roll_waits(inputs: Inputs<'_>) -> bool {
+    let without = without_operation(inputs.state);
+    let inputs = Inputs { state: &without, ..inputs };
+    let first = super::roll::goes_first(inputs).unwrap_or_else(|| super::roll::decide(inputs));
+    matches!(first, Decision::Begin { .. })
+}
+
+fn without_operation(state: &CacheState) -> CacheState {
+    CacheState { operation: None, ..state.clone() }
+}
+
+/// A parked move of the primary's role: a roll does not wait for it, and each change of the spec is a
+/// reason to try again, as its message says.
+fn stays_parked(inputs: Inputs<'_>, operation: &Operation, parked: &Parked) -> Decision {
+    if a_roll_waits(inputs) {
+        return superseded(operation, "a roll of the pod template");
+    }
+    begins_anew(inputs, operation)
+        .unwrap_or_else(|| Decision::wait(Reason::Parked, parked.message.clone()))
+}
+
+/// What was parked after failed attempts ends with each change of the spec.
+fn begins_anew(inputs: Inputs<'_>, operation: &Operation) -> Option<Decision> {
+    let generation = inputs.wanted.generation;
+    let failed = operation.parked.as_ref()?.reason == Reason::StepFailed.as_str();
+    let is_another = failed && generation != operation.cause.generation;
+    is_another.then(|| superseded(operation, &format!("generation {generation}, to begin anew")))
 }
 
 /// Whether an operation of this kind ends when members need something: replication waits for

@@ -5,6 +5,8 @@ use std::time::Duration;
 use xsld_journal::event::{Event, MemberRef, Ordinal, Receipt, Step, StepKey, Survivor};
 use xsld_journal::state::{OpenStep, Progress};
 
+mod wish;
+
 use super::views::{self, OurTask};
 use super::watch::PROBES_MAX;
 use super::{
@@ -62,6 +64,7 @@ pub(super) fn settle(inputs: Inputs<'_>, open: &OpenStep) -> Decision {
             let what = format!("{}: waiting for another task's end", open.step.describe());
             Decision::wait(Reason::ForeignTask, what)
         }
+        Standing::Resend if !wish::is_still_decided(inputs, open) => wish::given_up(inputs, open),
         Standing::Resend if inputs.watch.probes() >= PROBES_MAX => {
             let what = format!("{} was sent again and again without effect", open.step.describe());
             in_doubt(inputs, open, Waiting::new(Reason::StepFailed, what))
@@ -472,23 +475,25 @@ pub(super) fn two(inputs: Inputs<'_>, changed: bool) -> Duration {
 /// How long a probe of the open step must run to be counted: as long as the proof that would end
 /// its doubt.
 pub(crate) fn window(inputs: Inputs<'_>) -> Duration {
-    let changed = match inputs.state.open_step().map(|open| &open.step) {
-        Some(Step::JoinMember { member, .. } | Step::PromotePrimary { member, .. }) => {
+    let Some(open) = inputs.state.open_step() else { return two(inputs, false) };
+    let changed = match &open.step {
+        Step::JoinMember { member, .. } | Step::PromotePrimary { member, .. } => {
             views::changed(inputs.seen, member.ordinal, &member.incarnation)
         }
-        Some(
-            Step::DisjoinMember { survivor, .. }
-            | Step::RemoveGhostMember { survivor, .. }
-            | Step::SetUpReplication { primary: survivor, .. },
-        ) => views::changed(inputs.seen, survivor.ordinal, &survivor.incarnation),
-        // What cannot be read is judged once nothing of it can be on its way any more.
-        Some(
-            Step::CreateGrid { name, .. }
-            | Step::UpdateGrid { name, .. }
-            | Step::DeleteGrid { name, .. },
-        ) => inputs.seen.grid(name).is_err(),
-        Some(Step::UploadTemplate { name, .. } | Step::DeleteTemplate { name, .. }) => {
-            inputs.seen.template(name).is_err()
+        Step::DisjoinMember { survivor, .. }
+        | Step::RemoveGhostMember { survivor, .. }
+        | Step::SetUpReplication { primary: survivor, .. } => {
+            views::changed(inputs.seen, survivor.ordinal, &survivor.incarnation)
+        }
+        // What cannot be read, or is not to be sent again, is judged once nothing of it can be on its
+        // way any more.
+        Step::CreateGrid { name, .. }
+        | Step::UpdateGrid { name, .. }
+        | Step::DeleteGrid { name, .. } => {
+            inputs.seen.grid(name).is_err() || wish::is_given_up(inputs, open)
+        }
+        Step::UploadTemplate { name, .. } | Step::DeleteTemplate { name, .. } => {
+            inputs.seen.template(name).is_err() || wish::is_given_up(inputs, open)
         }
         _ => false,
     };
@@ -532,6 +537,10 @@ fn settle_cancel(inputs: Inputs<'_>, member: &MemberRef, task: u64) -> Standing 
     }
     let Some(tasks) = seen.reports.get(&member.ordinal).and_then(|report| report.read_tasks())
     else {
+        // Its role is taken from it: whether a task of its ends does not matter any more.
+        if replication::is_replaced(inputs, member.ordinal) {
+            return Standing::Void;
+        }
         let message = format!("{}: its tasks cannot be read", member.name);
         return Standing::InDoubt(Waiting::new(Reason::InDoubt, message));
     };

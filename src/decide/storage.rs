@@ -186,6 +186,19 @@ mod tests {
     }
 
     #[test]
+    fn a_growth_that_is_not_wanted_any_more_is_not_sent_again() {
+        let mut world = world(Some(Growth::Allowed));
+        let begin = world.settled();
+        world.follow(begin);
+        let run = world.settled();
+        world.follow(run);
+        assert!(matches!(world.settled(), Decision::Resend { .. }), "it is still wanted");
+        world.wanted.storage = "1Gi".into();
+        let Decision::Record(events) = world.settled() else { panic!("it is sent again") };
+        assert_eq!(events[0].name(), "step_void");
+    }
+
+    #[test]
     fn claims_grow_one_after_the_other_in_an_operation_of_their_own() {
         let mut world = world(Some(Growth::Allowed));
         let decision = world.settled();

@@ -288,3 +288,52 @@ fn a_claim_that_never_had_a_volume_goes_though_volumes_are_kept() {
     world.seen.claims = [(1, claim)].into();
     assert_eq!(names(&world.settled()), ["operation_ended", "cache_closed"]);
 }
+
+#[test]
+fn a_volume_is_not_deleted_once_the_spec_says_that_it_is_kept() {
+    let mut world = World::group(1);
+    (world.wanted.deleting, world.wanted.delete_volumes) = (true, true);
+    world.seen.stateful_set = None;
+    world.seen.pods.clear();
+    world.seen.reports.clear();
+    for _ in 0..2 {
+        let decision = world.settled();
+        world.follow(decision);
+    }
+    assert!(matches!(world.state.open_step().unwrap().step, Step::DeleteVolume { .. }));
+    assert!(matches!(world.settled(), Decision::Resend { .. }), "it is still wanted");
+    world.wanted.delete_volumes = false;
+    let decision = world.settled();
+    assert_eq!(names(&decision), ["step_void"]);
+    world.follow(decision);
+    assert_eq!(names(&world.settled()), ["operation_ended", "cache_closed"]);
+}
+
+#[test]
+fn what_a_former_cache_left_and_this_one_never_used_stays() {
+    let mut world = World::group(1);
+    (world.wanted.deleting, world.wanted.delete_volumes) = (true, true);
+    let mut kept = world.seen.claims[&0].clone();
+    (kept.name, kept.uid, kept.older_than_cache) = ("vol-c-4".into(), "former".into(), true);
+    world.seen.claims.insert(4, kept);
+    // One that this cache came back on is its own by now.
+    world.seen.claims.get_mut(&0).unwrap().older_than_cache = true;
+    world.seen.stateful_set = None;
+    world.seen.pods.clear();
+    let mut deleted = Vec::new();
+    for _ in 0..10 {
+        let decision = world.settled();
+        if let Decision::Run { step: Step::DeleteVolume { ordinal, claim, .. }, .. } = &decision {
+            deleted.push(claim.clone());
+            world.seen.claims.remove(ordinal);
+        }
+        if let Decision::Record(events) = &decision
+            && let Some(Event::CacheClosed { reason }) = events.last()
+        {
+            assert!(reason.ends_with("left stays as well: vol-c-4"), "{reason}");
+        }
+        world.follow(decision);
+    }
+    assert!(world.state.closed);
+    assert_eq!(deleted, ["vol-c-0"]);
+}

@@ -52,11 +52,15 @@ pub(super) fn replica_to_move(
     (!failed).then_some((primary, to))
 }
 
-/// The primary whose eviction waits for its role to be moved: at once, or after its replica was.
+/// The primary whose eviction waits for its role to be moved: at once, or after its replica was. None
+/// where it would wait for ever: beside an operation that is parked nothing is moved, nor to a member
+/// that is to leave.
 pub fn primary_to_keep(wanted: &Wanted, seen: &Observation, state: &CacheState) -> Option<Ordinal> {
-    let parked = state.operation.as_ref().is_some_and(|open| open.parked.is_some());
-    let later = || replica_to_move(wanted, seen, state).filter(|_| !parked);
-    movable_primary(seen, state).or_else(later).map(|(primary, _)| primary)
+    if state.operation.as_ref().is_some_and(|open| open.parked.is_some()) {
+        return None;
+    }
+    let now = movable_primary(seen, state).filter(|(_, successor)| *successor < wanted.size);
+    now.or_else(|| replica_to_move(wanted, seen, state)).map(|(primary, _)| primary)
 }
 
 /// The primary on a node that is about to be emptied, and who takes its role.
@@ -100,7 +104,7 @@ pub(super) fn carry_on(
         return None;
     }
     if let Some(parked) = &operation.parked {
-        return Some(Decision::wait(Reason::Parked, parked.message.clone()));
+        return Some(super::stays_parked(inputs, operation, parked));
     }
     super::move_primary_away(inputs, primary)
 }

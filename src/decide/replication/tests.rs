@@ -228,6 +228,66 @@ fn a_set_up_that_hangs_is_cancelled_and_begun_again_at_most_five_times() {
     assert_eq!(names(&world.decide()), ["operation_resumed", "operation_ended"]);
 }
 
+/// The member that is to hold the replica may come back by the roll alone.
+#[test]
+fn a_set_up_that_waits_or_is_parked_gives_way_to_the_roll() {
+    let waits: fn(&mut World) = |world| {
+        let key = world.state.open_step().unwrap().key;
+        let why = "its pod went".to_owned();
+        world.apply(Event::StepFailed { key, reason: why, evidence: "{}".into() });
+        let pod = world.seen.pods.get_mut(&1).unwrap();
+        (pod.running, pod.ready) = (false, false);
+        pod.waiting = Some("ImagePullBackOff".into());
+        world.seen.reports.remove(&1);
+        change_view(world, 0, |view| {
+            view.members[1].status = crate::xsld::view::MemberStatus::Unreachable;
+        });
+        assert_eq!(reason(&world.settled()), Some(Reason::SettingUpReplication));
+    };
+    let is_parked: fn(&mut World) = |world| {
+        let key = world.state.open_step().unwrap().key;
+        let why = "refused".to_owned();
+        world.apply(Event::StepFailed { key, reason: why, evidence: "{}".into() });
+        world.apply(Event::OperationParked { reason: "StepFailed".into(), message: "no".into() });
+        assert_eq!(reason(&world.settled()), Some(Reason::Parked));
+    };
+    for stands in [waits, is_parked] {
+        let mut world = setting_up(2);
+        stands(&mut world);
+        ahead::wants_a_roll(&mut world);
+        let decision = world.settled();
+        assert_eq!(names(&decision).last(), Some(&"operation_ended"));
+        world.follow(decision);
+        let decision = world.settled();
+        assert!(matches!(kind(&decision), Some((OperationKind::ImageRoll, _))), "{decision:?}");
+    }
+}
+
+#[test]
+fn a_cancellation_on_a_primary_that_is_replaced_holds_up_nobody() {
+    let mut world = group(3, 0, Some(1));
+    world.wanted.size = 2;
+    for _ in 0..2 {
+        let decision = world.settled();
+        world.follow(decision);
+    }
+    let key = world.state.open_step().unwrap().key;
+    world.task(0, key, TaskStatus::Running);
+    let decision = world.after(world.times.task_stall);
+    assert!(matches!(&decision, Decision::Run { step: Step::CancelTask { .. }, .. }));
+    world.follow(decision);
+    // Its process stands still: it is neither another one nor does it tell its tasks.
+    world.seen.reports.remove(&0);
+    for by in [1, 2] {
+        change_view(&mut world, by, |view| view.stale = true);
+    }
+    assert_eq!(reason(&world.settled()), Some(Reason::InDoubt), "it may come back");
+    let decision = world.after(GRACE);
+    assert_eq!(names(&decision), ["step_void"]);
+    world.follow(decision);
+    assert_eq!(promote(&world.after(GRACE)), Some((1, "c-0")));
+}
+
 #[test]
 fn replication_gives_way_to_members() {
     let mut world = group(2, 0, None);

@@ -406,6 +406,30 @@ fn a_pod_whose_volume_is_another_one_is_not_deleted_for_the_roll() {
     assert!(waiting.message.contains("c-0 has another volume"), "{}", waiting.message);
 }
 
+/// What the member's pod is to be deleted for may be over by the time that is sent again.
+#[test]
+fn a_roll_in_doubt_is_not_sent_again_once_it_would_not_be_begun() {
+    type Change = fn(&mut World);
+    let changes: [(&str, Change); 5] = [
+        ("another member is away", |world| world.breaks(1, Some("CrashLoopBackOff"))),
+        ("paused", |world| world.wanted.paused = true),
+        ("reverted", |world| world.want("d1")),
+        ("another template", |world| world.want("d3")),
+        ("its volume would go", |world| world.seen.claims.get_mut(&2).unwrap().deleting = true),
+    ];
+    for (what, change) in changes {
+        let mut world = group(3);
+        world.want("d2");
+        world.up_to("roll c-2 to d2");
+        change(&mut world);
+        let decision = world.settled();
+        assert_eq!(told(&decision), "step_void", "{what}");
+        world.follow(decision);
+        let next = told(&world.settled());
+        assert!(!next.starts_with("roll c-2"), "{what}: {next}");
+    }
+}
+
 #[test]
 fn a_roll_in_doubt_is_done_when_no_pod_has_that_uid() {
     let mut world = group(3);

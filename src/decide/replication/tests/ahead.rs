@@ -1,5 +1,7 @@
 //! What is promised about a primary whose node is about to be emptied.
 
+use xsld_journal::event::Text;
+
 use super::*;
 use crate::decide::replication::primary_to_keep;
 
@@ -108,6 +110,46 @@ fn an_eviction_waits_for_the_role_only_where_it_can_be_moved() {
     let mut world = on_nodes(3, &[]);
     lose(&mut world, 1);
     assert_eq!(movable(&world), None);
+}
+
+#[test]
+fn no_eviction_waits_for_a_role_that_will_not_be_moved() {
+    let movable = |world: &World| primary_to_keep(&world.wanted, &world.seen, &world.state);
+    let mut world = moving();
+    assert_eq!(movable(&world), Some(0));
+    world.apply(Event::OperationParked { reason: "StepFailed".into(), message: "no".into() });
+    assert_eq!(movable(&world), None, "a person was asked");
+    let mut world = on_nodes(2, &[0]);
+    world.wanted.size = 1;
+    assert_eq!(movable(&world), None, "who would take it is to leave");
+}
+
+#[test]
+fn a_parked_move_holds_up_no_roll_and_is_tried_again_for_another_spec() {
+    let parked = || {
+        let mut world = moving();
+        world.apply(Event::OperationParked { reason: "StepFailed".into(), message: "no".into() });
+        assert_eq!(reason(&world.settled()), Some(Reason::Parked));
+        world
+    };
+    let mut world = parked();
+    world.wanted.generation += 1;
+    let decision = world.settled();
+    assert_eq!(names(&decision), ["operation_resumed", "operation_ended"]);
+    world.follow(decision);
+    assert_eq!(kind(&world.settled()), primary_on(1), "the node is still to be emptied");
+    let mut world = parked();
+    wants_a_roll(&mut world);
+    let decision = world.settled();
+    assert_eq!(names(&decision), ["operation_resumed", "operation_ended"]);
+    world.follow(decision);
+    assert!(matches!(kind(&world.settled()), Some((OperationKind::ImageRoll, _))));
+}
+
+/// The spec asks for other pods.
+pub(super) fn wants_a_roll(world: &mut World) {
+    world.wanted.template = ("d2".into(), Text::Inline("{}".into()));
+    world.wanted.may_roll = true;
 }
 
 #[test]
