@@ -10,6 +10,7 @@ use super::findings::{Findings, Thing};
 use super::objects::{known_forms, timed};
 use super::pass::Pass;
 use super::{Context, Subject, mark};
+use crate::decide::Decision;
 use crate::manifests::{self, FIELD_MANAGER, Whose};
 use crate::observe::keyring::same;
 use crate::xsld::view::Answer;
@@ -45,11 +46,14 @@ async fn read(
 }
 
 /// Keeps the present password once every member takes it. Until then the former one stays. A
-/// refusal is a finding.
-pub(super) async fn keep(pass: &Pass<'_>, findings: &mut Findings<'_>) {
+/// refusal is a finding. At rest the kept one is put right where it is not as it was; one that is to
+/// be renewed does not wait for that: a cache may wait for something for weeks, and the password may
+/// be changed once more meanwhile.
+pub(super) async fn keep(pass: &Pass<'_>, waits: &Decision, findings: &mut Findings<'_>) {
     let (Some(access), context) = (&pass.access, pass.context) else { return };
     let passwords = &access.passwords;
-    if !all_take(pass, &passwords.current) {
+    let is_due = *waits == Decision::Rest || passwords.former.is_some();
+    if !is_due || !all_take(pass, &passwords.current) {
         return;
     }
     let Some(live) = read(context, pass.subject, findings).await else { return };

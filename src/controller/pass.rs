@@ -422,10 +422,8 @@ impl<'a> Pass<'a> {
         };
         // After a step the objects that were read are old: what differs now is looked at next time.
         let reasserted = waits.is_some() && self.reassert(deleting, findings).await;
-        // A wait may last for weeks, and the password may be changed once more meanwhile.
-        let rotates = self.access.as_ref().is_some_and(|access| access.passwords.former.is_some());
-        if !deleting && (waits == Some(&Decision::Rest) || (waits.is_some() && rotates)) {
-            credentials::keep(self, findings).await;
+        if let (false, Some(waits)) = (deleting, waits) {
+            credentials::keep(self, waits, findings).await;
         }
         let active = context.times.poll_active;
         // One slow answer is no news: a status that followed it would be written back a moment later.

@@ -1,0 +1,45 @@
+//! What is still to be done of a step on a grid when it would be sent again.
+
+use super::*;
+
+#[test]
+fn a_grid_that_is_online_again_is_not_deleted_for_its_recovery() {
+    let mut world = world(GridStatus::Error);
+    begun(&mut world);
+    let Decision::Run { step, .. } = world.settled() else { panic!("nothing is sent") };
+    assert!(matches!(step, Step::DeleteGrid { .. }));
+    let key = world.intend(step);
+    assert_eq!(world.settled(), Decision::Resend { key }, "it is in error as before");
+    show(&mut world, Some(GridStatus::Online));
+    let Decision::InDoubt(waiting) = world.settled() else { panic!("it is sent again") };
+    assert!(waiting.message.contains("is not sent again"), "{}", waiting.message);
+    let later = world.times.orphan;
+    let Decision::Record(events) = world.after(later) else { panic!("it blocks for ever") };
+    assert!(events.iter().any(|event| event.name() == "step_void"), "{events:?}");
+}
+
+#[test]
+fn a_deletion_that_is_not_wanted_any_more_is_not_sent_again() {
+    let mut world = world(GridStatus::Online);
+    sent(&mut world);
+    assert!(matches!(world.settled(), Decision::Resend { .. }));
+    world.wanted.grids.get_mut(UID).unwrap().delete_grid = false;
+    assert!(!matches!(world.settled(), Decision::Resend { .. }), "deletionPolicy: Retain");
+}
+
+#[test]
+fn a_change_is_not_taken_for_done_because_another_one_is_wanted_by_now() {
+    let mut world = changing();
+    world.wanted.grids.get_mut(UID).unwrap().digest = "d3".into();
+    assert!(matches!(world.settled(), Decision::InDoubt(_)), "nobody knows what became of it");
+    let later = world.times.orphan;
+    let Decision::Record(events) = world.after(later) else { panic!("it blocks for ever") };
+    assert!(events.iter().any(|event| event.name() == "step_void"), "{events:?}");
+}
+
+#[test]
+fn a_refusal_of_the_password_is_not_one_of_the_grid() {
+    assert!(is_permanent("refused 400: no such field"));
+    assert!(!is_permanent("refused 401: who are you"));
+    assert!(!is_permanent("refused 403: not you"));
+}
