@@ -299,7 +299,7 @@ fn from_members_on(inputs: Inputs<'_>) -> Decision {
     let state = inputs.state;
     match membership::decide(inputs) {
         // Nothing else waits for pods that do not stay on their template.
-        Decision::Rest => converge::first(roll::decide(inputs), || after_roll(inputs)),
+        Decision::Rest => after_members(inputs),
         // A scale-down that cannot take its first step holds up nothing else: a grid that goes may
         // make the room that it waits for.
         Decision::Wait(held)
@@ -309,7 +309,7 @@ fn from_members_on(inputs: Inputs<'_>) -> Decision {
         }
         // Nor does a member that cannot be made, because somebody else has its name.
         held if state.operation.is_none() && state.bootstrapped && taken::is_all(inputs, &held) => {
-            converge::any(held, || converge::first(roll::decide(inputs), || after_roll(inputs)))
+            converge::any(held, || after_members(inputs))
         }
         decision => decision,
     }
@@ -331,6 +331,16 @@ pub fn undecided(inputs: Inputs<'_>) -> Option<String> {
 /// Whether there is no StatefulSet yet, nor ever was one.
 fn makes_the_first_pods(inputs: Inputs<'_>) -> bool {
     inputs.state.committed.replicas.is_none() && inputs.seen.stateful_set.is_none()
+}
+
+/// What is left when nothing is to be done about members now. A roll that cannot be begun, because pods
+/// would start with what is another's, holds up nothing else.
+fn after_members(inputs: Inputs<'_>) -> Decision {
+    let rolls = roll::decide(inputs);
+    match inputs.state.operation.is_none() && taken::is_all(inputs, &rolls) {
+        true => converge::any(rolls, || after_roll(inputs)),
+        false => converge::first(rolls, || after_roll(inputs)),
+    }
 }
 
 /// What is left when the members are as they should be.

@@ -98,11 +98,15 @@ impl Remedy {
     }
 }
 
-/// What a taken name keeps from being done.
+/// What a taken name keeps from being done; the gravest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Blocks {
     /// Anything for the cache.
     Cache,
+    /// New pods, and joins: members find each other by it.
+    Names,
+    /// New pods: they would start with it.
+    Pods,
     /// The member of this place cannot be made.
     Member(Ordinal),
     /// Nothing but what the object itself is for.
@@ -110,16 +114,25 @@ pub enum Blocks {
 }
 
 impl Blocks {
-    /// What cannot be done without an object of this kind and name. Members find each other, start
-    /// and are protected by what blocks the cache; without the rest they do less.
+    /// What cannot be done without an object of this kind and name.
     fn by(kind: &str, name: &str, identity: &Identity) -> Self {
         let headless = kind == "Service" && name == identity.name;
         let held = name == manifests::held_credentials_name(&identity.name);
         match kind {
-            "StatefulSet" | "ConfigMap" => Self::Cache,
-            "Secret" if !held => Self::Cache,
-            _ if headless => Self::Cache,
+            "StatefulSet" => Self::Cache,
+            "ConfigMap" => Self::Pods,
+            "Secret" if !held => Self::Pods,
+            _ if headless => Self::Names,
             _ => Self::Nothing,
+        }
+    }
+
+    /// The same for a cache that has no group yet: what keeps its pods from being made stops all.
+    #[must_use]
+    pub fn before_the_group(self) -> Self {
+        match self {
+            Self::Names | Self::Pods => Self::Cache,
+            blocks => blocks,
         }
     }
 }

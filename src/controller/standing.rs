@@ -77,6 +77,11 @@ impl<'a> Standing<'a> {
             return standing;
         }
         standing.taken = standing.judged(context, subject, object, caches);
+        if !context.store.state(subject.stream).is_some_and(|state| state.bootstrapped) {
+            for taken in &mut standing.taken {
+                taken.blocks = taken.blocks.before_the_group();
+            }
+        }
         standing
     }
 

@@ -362,7 +362,9 @@ fn raise_replicas(inputs: Inputs<'_>) -> Option<Decision> {
 /// Why places that are to be made cannot be: somebody else's object has the name of one.
 fn name_taken(inputs: Inputs<'_>) -> Option<Decision> {
     let committed = inputs.state.committed.replicas.unwrap_or(0);
-    taken::keeps_away(inputs, &(committed..inputs.wanted.size))
+    let places = committed..inputs.wanted.size;
+    let any = || taken::keeps_pods(inputs).filter(|_| !places.is_empty());
+    taken::keeps_away(inputs, &places).or_else(any)
 }
 
 fn bootstrap(inputs: Inputs<'_>) -> Option<Decision> {
@@ -436,7 +438,8 @@ fn join_missing(inputs: Inputs<'_>) -> Option<Decision> {
         !state.members.contains_key(ordinal) && !stray::is_waited_for(inputs, *ordinal)
     })?;
     let name = views::name_of(state, ordinal);
-    if let Some(waiting) = not_ready(inputs, ordinal).or_else(|| busy(inputs)) {
+    let waits = not_ready(inputs, ordinal).or_else(|| taken::keeps_from_joining(inputs));
+    if let Some(waiting) = waits.or_else(|| busy(inputs)) {
         return Some(waiting);
     }
     match views::listing(seen, state, ordinal, &name) {

@@ -22,7 +22,7 @@ use self::pods::Pods;
 pub(crate) use self::pods::is_hopeless;
 use self::run::run;
 use super::steps::{Standing, again, done};
-use super::{Decision, Inputs, Waiting, converge, membership, replication, views};
+use super::{Decision, Inputs, Waiting, converge, membership, replication, taken, views};
 use crate::crd::conditions::ConditionReason as Reason;
 
 /// How a spec wants its members to be rolled.
@@ -41,7 +41,9 @@ pub struct Rollout {
 pub(super) fn decide(inputs: Inputs<'_>) -> Decision {
     let Some(plan) = Plan::of(inputs) else { return Decision::Rest };
     match &inputs.state.operation {
-        None if plan.is_needed() => grids::work(inputs).unwrap_or_else(|| plan.begin()),
+        None if plan.is_needed() => grids::work(inputs)
+            .or_else(|| taken::keeps_pods(inputs))
+            .unwrap_or_else(|| plan.begin()),
         None => Decision::Rest,
         Some(operation) if operation.kind != OperationKind::ImageRoll => Decision::Rest,
         Some(operation) if operation.goal != plan.goal => superseded(plan.words()),
@@ -58,7 +60,12 @@ pub(super) fn decide(inputs: Inputs<'_>) -> Decision {
 /// members, and the roll goes first.
 pub(super) fn goes_first(inputs: Inputs<'_>) -> Option<Decision> {
     let plan = Plan::of(inputs)?;
-    if !plan.is_needed() || !plan.is_in_the_way() || !inputs.watch.settled(inputs.times.settle) {
+    let is_held = taken::keeps_pods(inputs).is_some();
+    if is_held
+        || !plan.is_needed()
+        || !plan.is_in_the_way()
+        || !inputs.watch.settled(inputs.times.settle)
+    {
         return None;
     }
     match &inputs.state.operation {

@@ -19,10 +19,24 @@ pub(super) fn keeps_away(inputs: Inputs<'_>, places: &Range<Ordinal>) -> Option<
     first(inputs, |blocks| matches!(blocks, Blocks::Member(place) if places.contains(&place)))
 }
 
-/// Whether a decision only waits for a name of a member to be free.
+/// Why no pod may be made, nor made anew: it would start with what is another's. Members that run go on,
+/// and what needs no new pod is done.
+pub(super) fn keeps_pods(inputs: Inputs<'_>) -> Option<Decision> {
+    first(inputs, |blocks| matches!(blocks, Blocks::Names | Blocks::Pods))
+}
+
+/// Why no member may join: it would look for the others by what is another's.
+pub(super) fn keeps_from_joining(inputs: Inputs<'_>) -> Option<Decision> {
+    first(inputs, |blocks| blocks == Blocks::Names)
+}
+
+/// Whether a decision only waits for a name to be free without which no member can be made.
 pub(super) fn is_all(inputs: Inputs<'_>, decision: &Decision) -> bool {
     let Decision::Wait(waiting) = decision else { return false };
-    let of_members = |taken: &&Taken| matches!(taken.blocks, Blocks::Member(_));
+    let of_members = |taken: &&Taken| match taken.blocks {
+        Blocks::Member(_) | Blocks::Names | Blocks::Pods => true,
+        Blocks::Cache | Blocks::Nothing => false,
+    };
     inputs.seen.taken.iter().filter(of_members).any(|taken| told(taken) == *waiting)
 }
 
@@ -40,6 +54,8 @@ pub(crate) fn told(taken: &Taken) -> Waiting {
     }
     let without = match blocks {
         Blocks::Cache => "nothing is done for this cache",
+        Blocks::Names => "no pod is made and no member joins meanwhile",
+        Blocks::Pods => "no pod is made meanwhile",
         Blocks::Member(_) => "its member is not made",
         Blocks::Nothing => "it is left as it is and this cache does without",
     };
@@ -218,6 +234,64 @@ mod tests {
             world.seen.taken.clear();
             assert!(matches!(world.settled(), Decision::Begin { .. }), "it is never made");
         }
+    }
+
+    #[test]
+    fn what_needs_no_new_pod_is_done_beside_an_object_that_pods_start_with() {
+        let objects = [("ConfigMap", Blocks::Pods, true), ("Service", Blocks::Names, false)];
+        for (kind, blocks, may_join) in objects {
+            let with = |change: fn(&mut World)| {
+                let mut world = World::group(3);
+                change(&mut world);
+                world.seen.taken = vec![taken(kind, "c", blocks)];
+                let mut run = None;
+                for _ in 0..8 {
+                    let decision = world.settled();
+                    if let Decision::Run { step, .. } = &decision {
+                        run = Some(step.clone());
+                        break;
+                    }
+                    world.follow(decision);
+                }
+                (run, world)
+            };
+            // It is alone again, and needs no pod to join.
+            let (run, world) = with(|world| {
+                world.everybody_lists(&[0, 2]);
+                world.report(1, &[1]);
+            });
+            assert_eq!(matches!(run, Some(Step::JoinMember { .. })), may_join, "{run:?}");
+            assert!(may_join || world.state.operation.is_none(), "it is held up by the name");
+            let (run, _) = with(|world| world.wanted.size = 2);
+            assert!(matches!(run, Some(Step::DisjoinMember { .. })), "{run:?}");
+            let (run, world) = with(|world| world.wanted.size = 4);
+            assert_eq!((run, world.state.operation), (None, None), "a pod more");
+            let (run, world) = with(|world| {
+                world.wanted.template =
+                    ("d2".into(), xsld_journal::event::Text::Inline("{}".into()));
+                world.wanted.may_roll = true;
+            });
+            assert_eq!((run, world.state.operation), (None, None), "pods made anew");
+        }
+    }
+
+    #[test]
+    fn a_roll_takes_no_further_pod_while_pods_start_with_what_is_anothers() {
+        let mut world = World::group(3);
+        world.wanted.template = ("d2".into(), xsld_journal::event::Text::Inline("{}".into()));
+        world.wanted.may_roll = true;
+        let begun = world.settled();
+        assert!(matches!(&begun, Decision::Begin { kind: OperationKind::ImageRoll, .. }));
+        world.follow(begun);
+        let Decision::Run { step, .. } = world.settled() else { panic!("{:?}", world.decide()) };
+        world.run_and_succeed(step);
+        let set = world.seen.stateful_set.as_mut().unwrap();
+        (set.template_digest, set.update_revision) = (Some("d2".into()), Some("r-d2".into()));
+        world.seen.grids = Some(crate::xsld::view::Answer::Known([].into()));
+        let next = world.settled();
+        assert!(matches!(&next, Decision::Run { step: Step::RollMember { .. }, .. }), "{next:?}");
+        world.seen.taken = vec![taken("ConfigMap", "c-entrypoint", Blocks::Pods)];
+        assert!(waits_for_the_name(&world.settled()), "{:?}", world.decide());
     }
 
     #[test]

@@ -4,8 +4,7 @@ use xsld_journal::event::{MemberRef, Ordinal, Step};
 use xsld_journal::state::JoinHistory;
 
 use crate::crd::conditions::ConditionReason as Reason;
-use crate::decide::views;
-use crate::decide::{Decision, Inputs, evidence};
+use crate::decide::{Decision, Inputs, evidence, taken, views};
 
 /// Wipes a half-joined member: only one whose own attempts ended, that is not the primary and
 /// holds no data that anybody else could miss.
@@ -48,6 +47,9 @@ pub(super) fn reset(inputs: Inputs<'_>, ordinal: Ordinal) -> Option<Decision> {
             member.name
         );
         return Some(Decision::wait(Reason::Parked, message));
+    }
+    if let Some(waiting) = taken::keeps_pods(inputs) {
+        return Some(waiting);
     }
     Some(Decision::Run {
         step: Step::ResetMember { member },

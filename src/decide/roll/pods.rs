@@ -5,7 +5,7 @@ use xsld_journal::state::Member;
 
 use crate::crd::conditions::ConditionReason as Reason;
 use crate::decide::views::{self, Listing};
-use crate::decide::{Inputs, Waiting};
+use crate::decide::{Decision, Inputs, Waiting, taken};
 use crate::observation::PodFacts;
 
 /// What Kubernetes says of a pod that its template keeps from starting; and that it backs off.
@@ -124,7 +124,7 @@ impl<'a> Pods<'a> {
     /// without it nothing can be told of the others.
     pub(super) fn hopeless(&self) -> Option<Ordinal> {
         let Inputs { seen, state, watch, times, .. } = self.inputs;
-        if !watch.settled(times.settle) {
+        if !watch.settled(times.settle) || taken::keeps_pods(self.inputs).is_some() {
             return None;
         }
         let former = state.former.as_ref().map(|former| former.digest.as_str());
@@ -180,7 +180,11 @@ impl<'a> Pods<'a> {
             let message = "another task runs in the group: waiting for its end";
             return Err(Waiting::new(Reason::ForeignTask, message));
         }
-        Ok(())
+        // A pod that is made anew would start with what is another's.
+        match taken::keeps_pods(self.inputs) {
+            Some(Decision::Wait(waiting)) => Err(waiting),
+            _ => Ok(()),
+        }
     }
 
     /// Why a recorded member is not back.
