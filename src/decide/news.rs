@@ -1,10 +1,11 @@
 //! What the journal should know of the members before anything is built on their answers.
 
-use xsld_journal::event::{Event, MemberRef, Ordinal};
+use xsld_journal::event::{Event, MemberRef, Ordinal, Step};
 use xsld_journal::state::Member;
 
 use super::views::{self, OwnView};
 use super::{Inputs, adoption, evidence, stray};
+use crate::observation::Report;
 use crate::xsld::view::MemberStatus;
 
 /// Events that record what was seen; none when the journal knows all of it.
@@ -113,12 +114,7 @@ fn member_seen(inputs: Inputs<'_>, ordinal: Ordinal, member: &Member) -> Option<
     if report.incarnation != pod.incarnation || claim.uid != member.claim_uid || pod.deleting {
         return None;
     }
-    let in_group = match views::own_view(seen, state, ordinal, &member.name) {
-        OwnView::InGroup => true,
-        OwnView::Alone => state.members.len() == 1,
-        OwnView::Elsewhere | OwnView::Silent => false,
-    };
-    if !in_group {
+    if !tells_of_our_group(inputs, report, member) {
         return None;
     }
     // Where the group knows it is the primary's word; its own is only used where it is the group.
@@ -134,4 +130,34 @@ fn member_seen(inputs: Inputs<'_>, ordinal: Ordinal, member: &Member) -> Option<
         incarnation: pod.incarnation.clone(),
         address: known,
     })
+}
+
+/// Whether a recorded member's own view is one of the group that the journal knows: it lists the
+/// member and everybody else who is recorded; the only member that is recorded may be alone.
+///
+/// Whom the open step takes out may be out already, and whom it brings may be in. The process that
+/// took the request may have ended before the outcome was recorded: were its successor's view no view
+/// of the group, nothing could ever tell the outcome.
+fn tells_of_our_group(inputs: Inputs<'_>, report: &Report, member: &Member) -> bool {
+    let state = inputs.state;
+    let Some(view) = report.fresh_group() else { return false };
+    let step = state.open_step().map(|open| &open.step);
+    let leaving = match step {
+        Some(Step::DisjoinMember { member, .. }) => Some(&member.name),
+        _ => None,
+    };
+    let coming = match step {
+        Some(Step::JoinMember { member, .. }) => Some(&member.name),
+        _ => None,
+    };
+    let lists = |name: &String| view.member(name).is_some();
+    let others = state.members.values().map(|other| &other.name);
+    let mut staying =
+        others.filter(|name| **name != member.name && Some(*name) != leaving).peekable();
+    let is_only_one = staying.peek().is_none();
+    let is_known =
+        |name: &String| *name == member.name || Some(name) == leaving || Some(name) == coming;
+    lists(&member.name)
+        && staying.all(lists)
+        && (!is_only_one || view.members.iter().all(|listed| is_known(&listed.name)))
 }
