@@ -586,5 +586,5 @@ fn a_member_whose_certificate_is_not_trusted_is_waited_for_and_told_as_such() {
 }
 
 mod decided;
-mod wish;
 mod restarted;
+mod wish;

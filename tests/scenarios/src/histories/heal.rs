@@ -162,14 +162,21 @@ impl Place<'_> {
             }
             // Pods are made anew as the spec asks for when the template that is named is consented to.
             "RequiresUpdate" => {
-                let message = condition(object, "Deferred").map(|it| it["message"].clone());
-                let message = message.unwrap_or_default();
+                let message = condition(object, "Deferred")
+                    .map(|it| it["message"].clone())
+                    .unwrap_or_default();
                 let named =
                     message.as_str().and_then(|text| text.split("xsld.ibm.com/consent=").nth(1));
                 let is_hex = |c: &char| c.is_ascii_hexdigit();
                 let digest: String = named.unwrap_or_default().chars().take_while(is_hex).collect();
                 let change = json!({"metadata": {"annotations": {"xsld.ibm.com/consent": digest}}});
                 self.c.patch(Kind::Cache, cache, change).await.map_err(broken)?;
+            }
+            // Somebody scaled what is to be adopted: every volume gets its pod back.
+            "AdoptionUndecided" if message(object).contains("scale it to the members") => {
+                let replicas = self.volumes(cache).await?;
+                let change = json!({"spec": {"replicas": replicas}});
+                super::acts::answered(self.c.patch(Kind::StatefulSet, cache, change).await)?;
             }
             // The volume was deleted by hand: it is given up.
             "VolumeTerminating" => self.give_up_volumes(cache).await?,
@@ -183,6 +190,17 @@ impl Place<'_> {
             _ => {}
         }
         Ok(())
+    }
+
+    /// How many volumes of its members there are.
+    async fn volumes(&self, cache: &str) -> Result<usize> {
+        let claims = self.c.list(Kind::Claim).await.map_err(broken)?;
+        let prefix = format!("vol-{cache}-");
+        let ordinal = |claim: &&Value| {
+            let name = claim["metadata"]["name"].as_str().unwrap_or_default();
+            name.strip_prefix(&prefix).is_some_and(|rest| rest.parse::<u32>().is_ok())
+        };
+        Ok(claims.iter().filter(ordinal).count())
     }
 
     /// Deletes the pods whose claims are on their way out.
@@ -245,6 +263,12 @@ fn asked(object: &Value) -> &str {
     let consent = told("Deferred").filter(|it| it["reason"] == "RequiresUpdate");
     let condition = told("NeedsAttention").or(consent);
     condition.and_then(|it| it["reason"].as_str()).unwrap_or_default()
+}
+
+/// What the person is told.
+fn message(object: &Value) -> &str {
+    let asked = condition(object, "NeedsAttention");
+    asked.and_then(|it| it["message"].as_str()).unwrap_or_default()
 }
 
 /// The wanted objects of users.
