@@ -12,6 +12,7 @@ pub mod mark;
 pub mod monitor;
 pub mod objects;
 pub mod pass;
+mod reassert;
 pub mod rehearse;
 pub mod resolve;
 pub mod standing;

@@ -2,6 +2,7 @@
 
 mod again;
 mod corrections;
+mod edited;
 
 use std::time::Duration;
 
