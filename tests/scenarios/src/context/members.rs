@@ -82,6 +82,21 @@ impl Context {
         Ok(())
     }
 
+    /// Asks a member to delete a grid, as a person in the console would.
+    ///
+    /// # Errors
+    /// When it does not answer, or refuses.
+    pub async fn delete_grid_by_hand(&self, pod: &str, grid: &str) -> Result {
+        let address = self.address(pod).await?;
+        let url = format!("https://{address}:{ADMIN}/wxsadmin/v1/grid/{grid}");
+        let request =
+            self.stage.http.delete(url).basic_auth(USER, Some(self.credentials().password));
+        let answer = request.send().await?;
+        let status = answer.status();
+        ensure!(status.is_success(), "{pod} answers {status}: {}", answer.text().await?);
+        Ok(())
+    }
+
     /// The members that a member's own view lists, with their status. A stale view is an error.
     ///
     /// # Errors

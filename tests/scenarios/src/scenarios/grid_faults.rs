@@ -6,7 +6,7 @@ use anyhow::ensure;
 use serde_json::{Value, json};
 
 use super::bootstrap::MINUTE;
-use crate::context::{Context, Kind, Seen, condition};
+use crate::context::{Context, Kind, Seen, condition, is_true};
 use crate::{Result, Scenario};
 
 const CHANGE: Duration = Duration::from_secs(90);
@@ -21,6 +21,9 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         }),
         Scenario::new("grids::fourteen_refused_ones_are_each_asked_for_once", |c| {
             Box::pin(refused(c))
+        }),
+        Scenario::new("grids::five_that_somebody_deletes_for_ever_are_left_alone", |c| {
+            Box::pin(fought_over(c))
         }),
         Scenario::new("grids::a_second_cache_takes_no_grid_away", |c| Box::pin(second_cache(c))),
         Scenario::new("grids::a_cache_made_again_has_its_grids_again", |c| Box::pin(made_again(c))),
@@ -127,6 +130,57 @@ async fn refused(c: &Context) -> Result {
     // The passes that made it came by all the others again.
     let begun = creations(c)?;
     ensure!(begun == 15, "{begun} creations were begun for 15 grids");
+    Ok(())
+}
+
+/// Another tool deletes each of five grids as soon as it is there. None of them is made for ever, also
+/// by an operator that was killed meanwhile, and a sixth one is made as if nothing were.
+async fn fought_over(c: &Context) -> Result {
+    c.allow(|allowed| allowed.foreign_tasks = true);
+    c.entries_are_lost("somebody deletes the grids");
+    with_cache(c, 1).await?;
+    let names: Vec<String> = (0..5).map(|number| format!("f{number}")).collect();
+    for name in &names {
+        c.create_grid(name, json!({})).await?;
+    }
+    let left = ("NeedsAttention", "True", "NotConverging");
+    c.wait("all five to be left alone", 4 * CHANGE, async || {
+        let mut made = Vec::new();
+        for name in &names {
+            let object = c.get(Kind::Grid, name).await?;
+            if is_true(&object, left.0, Some(left.2)) {
+                continue;
+            }
+            made.push(name.as_str());
+            let live = c.ask("c-0", &format!("/grid/{name}")).await;
+            let serves = live.is_ok_and(|grid| grid["status"] == "Online");
+            if serves && is_true(&object, "Ready", None) {
+                // It may be refused while another task runs: then the next look does it.
+                drop(c.delete_grid_by_hand("c-0", name).await);
+            }
+        }
+        Ok(Seen::when(made.is_empty(), || format!("still made: {made:?}")))
+    })
+    .await?;
+    let begun = creations(c)?;
+    ensure!(begun >= 5 * 3, "{begun} creations were begun for five grids");
+    c.kill_operator().await?;
+    c.start_operator().await?;
+    for name in &names {
+        c.wait_condition(Kind::Grid, name, left, CHANGE).await?;
+    }
+    c.wait_condition(Kind::Cache, "c", left, CHANGE).await?;
+    c.create_grid("good", json!({})).await?;
+    c.grid_online("good", CHANGE).await?;
+    let now = creations(c)?;
+    ensure!(now == begun + 1, "{now} creations were begun, after {begun} for the five");
+    // Another spec has other reasons: each is made again, and nobody deletes it any more.
+    for name in &names {
+        c.patch(Kind::Grid, name, json!({"spec": {"timeToLive": 120}})).await?;
+    }
+    for name in &names {
+        c.grid_online(name, CHANGE).await?;
+    }
     Ok(())
 }
 
