@@ -14,7 +14,7 @@ use super::pass::Pass;
 use super::{Context, Subject, mark};
 use crate::crd::XsldCache;
 use crate::events::Note;
-use crate::execute::{self, Effect, Target};
+use crate::execute::{self, Target};
 use crate::manifests::{self, ANNOTATION_TEMPLATE_DIGEST, Edits};
 use crate::observation::SetEdit;
 
@@ -110,35 +110,39 @@ pub(super) async fn reassert_stateful_set(
             subject.publish(context, &[replicas_changed(live_replicas, found.replicas)]).await;
         }
     }
-    match set_back(target, &found, differs).await {
-        Ok(set) => {
-            let after = manifests::edits(&found.desired, &manifests::document(&set));
-            findings.took_effect(&thing, &wish, &execute::written(&set));
-            findings.was_written(&thing, &wish, (&found.edits, after));
+    let edits = |set: &StatefulSet| manifests::edits(&found.desired, &manifests::document(set));
+    let mut before = found.edits.clone();
+    let mut written = target.live.cloned();
+    if differs || written.is_none() {
+        match execute::write_stateful_set(target, found.replicas, None).await {
+            Ok(set) => written = Some(set),
+            Err(effect) => {
+                findings.took_effect(&thing, &wish, &effect);
+                return true;
+            }
         }
-        Err(effect) => findings.took_effect(&thing, &wish, &effect),
     }
+    let Some(mut set) = written else { return true };
+    let mut after = edits(&set);
+    if let Some(removal) = after.removal.clone() {
+        // What the first write set back is told, whatever becomes of the second.
+        let done = before.without(&after);
+        if !done.is_empty() {
+            findings.was_written(&thing, &wish, (&done, Edits::default()));
+            before = before.without(&done);
+        }
+        match execute::take_off(target, &set, removal).await {
+            Ok(stored) => set = stored,
+            Err(effect) => {
+                findings.took_effect(&thing, &wish, &effect);
+                return true;
+            }
+        }
+        after = edits(&set);
+    }
+    findings.took_effect(&thing, &wish, &execute::written(&set));
+    findings.was_written(&thing, &wish, (&before, after));
     true
-}
-
-/// Applies what is ours, and then takes off what others added.
-async fn set_back(
-    target: &Target<'_>,
-    found: &Reasserted,
-    differs: bool,
-) -> Result<StatefulSet, Effect> {
-    let (set, removal) = match (target.live, differs) {
-        (Some(live), false) => (live.clone(), found.edits.removal.clone()),
-        _ => {
-            let set = execute::write_stateful_set(target, found.replicas, None).await?;
-            let removal = manifests::edits(&found.desired, &manifests::document(&set)).removal;
-            (set, removal)
-        }
-    };
-    match removal {
-        Some(removal) => execute::take_off(target, &set, removal).await,
-        None => Ok(set),
-    }
 }
 
 fn replicas_changed(live: i32, committed: u32) -> Note {

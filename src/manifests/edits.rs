@@ -98,6 +98,13 @@ impl Edits {
         self.all.iter().all(|edit| others.all.iter().any(|other| other.path == edit.path))
     }
 
+    /// Those that are not at a place of one of `others`.
+    #[must_use]
+    pub fn without(&self, others: &Self) -> Self {
+        let is_left = |edit: &&Edit| others.all.iter().all(|other| other.path != edit.path);
+        Self { all: self.all.iter().filter(is_left).cloned().collect(), removal: None }
+    }
+
     /// Who changed what, as one text that is the same whenever the same one changes the same.
     #[must_use]
     pub fn key(&self) -> String {
@@ -252,9 +259,15 @@ fn managers(live: &Value) -> Vec<Manager<'_>> {
 struct Owners<'a>(Vec<(&'a Manager<'a>, &'a Value)>);
 
 impl<'a> Owners<'a> {
+    /// Who owns something as a whole, such as a selector, owns all in it.
     fn field(&self, name: &str) -> Self {
         let key = format!("f:{name}");
-        Self(self.0.iter().filter_map(|(by, fields)| Some((*by, fields.get(&key)?))).collect())
+        let is_whole = |fields: &Value| fields.as_object().is_some_and(Map::is_empty);
+        let below = |fields: &'a Value| match is_whole(fields) {
+            true => Some(fields),
+            false => fields.get(&key),
+        };
+        Self(self.0.iter().filter_map(|(by, fields)| Some((*by, below(fields)?))).collect())
     }
 
     /// Of the element of a list that has a key.

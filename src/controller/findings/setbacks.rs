@@ -187,7 +187,7 @@ fn set_back(thing: &Thing, edits: &Edits) -> Note {
         reason: "ForeignEdit",
         warning: true,
         message: format!(
-            "{} changed {} of the {}; it was set back: {} instead",
+            "{} changed {} of the {}; it was set back. Instead, {}",
             edits.who(),
             edits.places(),
             thing.words(),

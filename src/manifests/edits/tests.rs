@@ -284,7 +284,8 @@ fn what_others_add_to_other_kinds_stays_and_what_they_change_is_told() {
         "fieldsV1": {"f:spec": {"f:selector": {}}}}]);
     let found = edits(&service(9443), &live);
     let paths: Vec<_> = found.all.iter().map(|edit| edit.path.as_str()).collect();
-    assert_eq!((paths, found.removal), (vec!["spec.selector.app"], None));
+    assert_eq!((paths, &found.removal), (vec!["spec.selector.app"], &None));
+    assert_eq!(found.who(), "kubectl-edit", "a selector has one owner as a whole");
 }
 
 #[test]
