@@ -12,7 +12,6 @@ pub mod mark;
 pub mod monitor;
 pub mod objects;
 pub mod pass;
-mod reassert;
 pub mod rehearse;
 pub mod resolve;
 pub mod standing;

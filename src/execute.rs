@@ -146,76 +146,35 @@ pub async fn apply_stateful_set(
     replicas: u32,
     key: Option<StepKey>,
 ) -> Effect {
-    write_stateful_set(target, replicas, key)
-        .await
-        .map_or_else(|effect| effect, |set| written(&set))
-}
-
-/// What is recorded of a StatefulSet that was written.
-pub fn written(set: &StatefulSet) -> Effect {
-    let evidence = serde_json::json!({
-        "uid": set.metadata.uid,
-        "resource_version": set.metadata.resource_version,
-        "replicas": set.spec.as_ref().and_then(|spec| spec.replicas),
-    });
-    Effect::Done { evidence: evidence.to_string() }
-}
-
-/// The same; gives what was stored, or what became of the write otherwise.
-///
-/// # Errors
-/// Every effect but one that took place.
-pub async fn write_stateful_set(
-    target: &Target<'_>,
-    replicas: u32,
-    key: Option<StepKey>,
-) -> Result<StatefulSet, Effect> {
     let not_sent = |reason: &str| Effect::NotSent { reason: reason.to_owned() };
-    let cache = target.cache.ok_or_else(|| not_sent("the spec is broken"))?;
-    let (text, digest) =
-        target.template.as_ref().ok_or_else(|| not_sent("no template is committed"))?;
-    let template = CommittedTemplate::read(text, digest)
-        .map_err(|error| not_sent(&crate::telemetry::chain(&error)))?;
+    let Some(cache) = target.cache else { return not_sent("the spec is broken") };
+    let Some((text, digest)) = &target.template else {
+        return not_sent("no template is committed");
+    };
+    let template = match CommittedTemplate::read(text, digest) {
+        Ok(template) => template,
+        Err(error) => return not_sent(&crate::telemetry::chain(&error)),
+    };
     let live = target.live.map(manifests::document);
     let committed = Committed { replicas, template: &template };
     let mut object = manifests::stateful_set(cache, target.identity, committed, live.as_ref());
-    match (&live, key) {
-        (Some(live), None) => manifests::carry_marks(&mut object, live),
-        _ => mark(target, &mut object, key),
-    }
     manifests::guard(&mut object, target.live.map(|live| &live.metadata));
-    let params = PatchParams::apply(FIELD_MANAGER).force();
-    patch_stateful_set(target, &params, &Patch::Apply(&object)).await
-}
-
-/// Takes off a StatefulSet what others added, by a merge patch, where it is as it was read.
-///
-/// # Errors
-/// Every effect but one that took place.
-pub async fn take_off(
-    target: &Target<'_>,
-    live: &StatefulSet,
-    mut removal: Value,
-) -> Result<StatefulSet, Effect> {
-    manifests::guard(&mut removal, Some(&live.metadata));
-    let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..Default::default() };
-    patch_stateful_set(target, &params, &Patch::Merge(&removal)).await
-}
-
-async fn patch_stateful_set(
-    target: &Target<'_>,
-    params: &PatchParams,
-    patch: &Patch<&Value>,
-) -> Result<StatefulSet, Effect> {
+    mark(target, &mut object, key);
     let api: Api<StatefulSet> = Api::namespaced(target.client.clone(), &target.identity.namespace);
-    let write = api.patch(&target.identity.name, params, patch);
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    let patch = Patch::Apply(&object);
+    let write = api.patch(&target.identity.name, &params, &patch);
     match tokio::time::timeout(target.timeout, write).await {
-        Ok(Ok(set)) => Ok(set),
-        Ok(Err(error)) => Err(api_effect(&error)),
-        Err(_) => {
-            let reason = "the API server did not answer in time".to_owned();
-            Err(Effect::Unknown { reason })
-        }
+        Ok(Ok(set)) => Effect::Done {
+            evidence: serde_json::json!({
+                "uid": set.metadata.uid,
+                "resource_version": set.metadata.resource_version,
+                "replicas": set.spec.and_then(|spec| spec.replicas),
+            })
+            .to_string(),
+        },
+        Ok(Err(error)) => api_effect(&error),
+        Err(_) => Effect::Unknown { reason: "the API server did not answer in time".to_owned() },
     }
 }
 

@@ -14,7 +14,6 @@ mod affinity;
 mod canonical;
 mod credentials;
 mod differs;
-mod edits;
 mod entrypoint;
 mod monitor;
 mod names;
@@ -31,7 +30,6 @@ pub use credentials::{
     held_credentials, secret_key_ref,
 };
 pub use differs::differs;
-pub use edits::{Edit, Edits, edits, makes_other_pods};
 pub use entrypoint::{ENTRYPOINT_KEY, entrypoint_config_map, entrypoint_name};
 pub use monitor::{OPERATOR_SERVICE, SERVICE_MONITOR_VERSION, service_monitor};
 pub use names::{
@@ -46,7 +44,7 @@ pub use policies::{Budgets, Evictions, network_policy, pod_disruption_budgets};
 pub use reserved::{Claimant, operators_name, own_names, taken_first};
 pub use revision::{may_roll, template_digest, template_json};
 pub use services::{client_service, headless_service};
-pub use stateful_set::{Committed, CommittedTemplate, TemplateError, carry_marks, stateful_set};
+pub use stateful_set::{Committed, CommittedTemplate, TemplateError, stateful_set};
 
 use crate::crd::{GROUP, VERSION, XsldCache};
 use crate::validate::ValidCache;

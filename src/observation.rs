@@ -163,22 +163,6 @@ pub struct SetFacts {
     /// so this is no evidence.
     #[serde(skip)]
     pub is_orphaned: bool,
-    /// The image of the member's container in its pod template. No evidence.
-    #[serde(skip)]
-    pub image: Option<String>,
-    /// What somebody else changed in its pod template and still stands. It keeps steps from being
-    /// taken and is no evidence.
-    #[serde(skip)]
-    pub edit: Option<SetEdit>,
-}
-
-/// What somebody else changed in the pod template.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SetEdit {
-    /// Who changed what.
-    pub words: String,
-    /// Whether it was set back so often that it is left alone for a while.
-    pub is_left_alone: bool,
 }
 
 /// One pod of the StatefulSet.
@@ -215,10 +199,6 @@ pub struct PodFacts {
     /// Whether it has no controller: it outlives its StatefulSet. No evidence.
     #[serde(skip)]
     pub is_orphaned: bool,
-    /// Whether it was certainly made while the pod template was not as it stands now, although it
-    /// tells the same digest: somebody else had changed it. No evidence.
-    #[serde(skip)]
-    pub is_made_otherwise: bool,
 }
 
 impl PodFacts {

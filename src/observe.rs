@@ -8,7 +8,6 @@ pub mod growth;
 pub mod keyring;
 pub mod nodes;
 mod owned;
-mod revisions;
 mod shown;
 pub mod why;
 
@@ -222,13 +221,9 @@ pub async fn objects(
     let mut taken: Vec<Taken> =
         set.iter().filter_map(|set| Taken::of(&set.metadata, identity, "StatefulSet")).collect();
     taken.extend(pods.taken.into_iter().chain(claims.taken));
-    let others = revisions::made_otherwise(client, ours, &pods.ours, timeout).await;
-    let pod_facts = |at: &Ordinal, pod: &Pod| PodFacts {
-        is_made_otherwise: others.contains(at),
-        ..facts::pod(pod, |node: &str| nodes.is_leaving(node))
-    };
     let mut unlabelled = pods.unlabelled;
     unlabelled.extend(claims.unlabelled);
+    let leaving = |node: &str| nodes.is_leaving(node);
     Ok(Objects {
         hindrances: pods
             .ours
@@ -238,7 +233,7 @@ pub async fn objects(
             })
             .collect(),
         set: facts,
-        pods: pods.ours.iter().map(|(at, pod)| (*at, pod_facts(at, pod))).collect(),
+        pods: pods.ours.iter().map(|(at, pod)| (*at, facts::pod(pod, leaving))).collect(),
         claims: claims.ours.iter().map(|(at, claim)| (*at, facts::claim(claim, made))).collect(),
         taken,
         unlabelled,

@@ -66,8 +66,6 @@ pub struct CacheInputs<'a> {
     pub invalid: &'a [Invalid],
     /// What else is in the way.
     pub problems: &'a [Problem],
-    /// What others made of the cache's objects and stands.
-    pub edited: &'a [Waiting],
     /// Whether it was known how to speak to the members.
     pub asked: bool,
     /// What was seen; none when Kubernetes could not be read or nothing was looked at.
@@ -232,13 +230,8 @@ fn image(inputs: &CacheInputs<'_>) -> Option<ImageStatus> {
         });
         facts::number(updated.count())
     };
-    // What an admission policy makes of the committed one.
-    let set = inputs.seen.and_then(|seen| seen.stateful_set.as_ref());
-    let as_made =
-        set.filter(|set| committed.is_some() && set.template_digest.as_deref() == committed);
-    let as_made = as_made.and_then(|set| set.image.as_deref());
     Some(ImageStatus {
-        current: as_made.or(inputs.image).map(str::to_owned),
+        current: inputs.image.map(str::to_owned),
         target: inputs.target_image.map(str::to_owned),
         updated: inputs.seen.map(pods),
     })

@@ -6,7 +6,6 @@
 //! and at once when something else is to be written.
 
 pub mod hindrances;
-pub mod setbacks;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
@@ -18,7 +17,6 @@ use secrecy::SecretString;
 use tracing::{info, warn};
 
 use self::hindrances::Heard;
-use self::setbacks::Setbacks;
 use super::{Context, Error, Subject};
 use crate::clock::Moment;
 use crate::crd::ConditionReason as Reason;
@@ -93,17 +91,6 @@ struct Memory {
     access: Option<(i64, Access)>,
     /// What Events said of what is missing.
     heard: Heard,
-    /// What others changed on the objects, and how often that was set back.
-    setbacks: BTreeMap<Thing, Setbacks>,
-}
-
-impl Memory {
-    fn is_empty(&self) -> bool {
-        self.troubles.is_empty()
-            && self.access.is_none()
-            && self.heard.is_empty()
-            && self.setbacks.is_empty()
-    }
 }
 
 /// The memories of all objects, by UID. They live in the process only.
@@ -123,7 +110,7 @@ impl Memories {
 
     fn keep(&self, uid: &str, memory: Memory) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if memory.is_empty() {
+        if memory.troubles.is_empty() && memory.access.is_none() && memory.heard.is_empty() {
             all.remove(uid);
         } else {
             all.insert(uid.to_owned(), memory);
@@ -141,8 +128,6 @@ pub struct Findings<'a> {
     untold: bool,
     /// What this pass read, wrote or left for later.
     touched: BTreeSet<(Deed, Thing)>,
-    /// What is to be told beside the refusals.
-    notes: Vec<Note>,
 }
 
 impl<'a> Findings<'a> {
@@ -154,8 +139,8 @@ impl<'a> Findings<'a> {
     /// None yet, in a pass over this object.
     pub fn about(context: &'a Context, regarding: &'a ObjectReference, uid: &'a str) -> Self {
         let memory = context.findings.of(uid);
-        let (problems, touched, notes) = Default::default();
-        Self { context, regarding, uid, memory, problems, untold: false, touched, notes }
+        let (problems, touched) = Default::default();
+        Self { context, regarding, uid, memory, problems, untold: false, touched }
     }
 
     /// What is to be told.
@@ -385,10 +370,9 @@ impl<'a> Findings<'a> {
         Some(Waiting::new(problem.reason, problem.message.clone()))
     }
 
-    /// Writes an Event for each refusal that is new and each edit that was set back, and remembers
-    /// what was found.
+    /// Writes an Event for each refusal that is new, and remembers what was found.
     pub async fn tell(mut self) {
-        let mut notes = std::mem::take(&mut self.notes);
+        let mut notes = Vec::new();
         for trouble in self.memory.troubles.values_mut() {
             if trouble.is_told() && !std::mem::replace(&mut trouble.told, true) {
                 notes.push(note(&trouble.problem));

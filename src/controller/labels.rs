@@ -9,7 +9,7 @@ use super::findings::{Findings, Thing};
 use super::objects::timed;
 use super::{Context, Error, Subject};
 use crate::events::Note;
-use crate::manifests::{Edits, FIELD_MANAGER};
+use crate::manifests::FIELD_MANAGER;
 use crate::observe::Unlabelled;
 
 /// Sets the labels again of each that lacks some, on the very object that was judged, and tells it.
@@ -21,14 +21,8 @@ pub(super) async fn restore(
 ) {
     for object in unlabelled {
         let thing = Thing::new(object.kind, &object.name);
-        // Who takes them off each time is not fought for ever.
-        let edits = Edits::at("metadata.labels");
-        if !findings.sets_back(&thing, &object.uid, &edits) {
-            continue;
-        }
         let write = label(context, subject, object);
         if findings.write(&thing, &object.uid, write).await.is_some() {
-            findings.was_written(&thing, &object.uid, (&edits, Edits::default()));
             subject.publish(context, &[told(object)]).await;
         }
     }

@@ -1,7 +1,8 @@
 //! I/O: the objects of a cache that follow from its spec and hold no state of their own.
 //!
 //! They are applied only when a field of ours differs, so that a cache in which nothing changes
-//! causes no write. What others made of them is set back, and not for ever.
+//! causes no write. The StatefulSet is re-asserted as it was committed: replicas and template come
+//! from the journal, and only a journalled step changes them.
 
 use std::time::Duration;
 
@@ -14,10 +15,11 @@ use serde_json::Value;
 
 use super::findings::{Findings, Thing};
 use super::standing::{self, Standing};
-use super::{Context, Error, Subject};
+use super::{Context, Error, Subject, mark};
 use crate::crd::{FINALIZER, XsldCache};
 use crate::events::Note;
-use crate::manifests::{self, Budgets, FIELD_MANAGER};
+use crate::execute::{self, Target};
+use crate::manifests::{self, ANNOTATION_OPERATION, ANNOTATION_SEQUENCE, Budgets, FIELD_MANAGER};
 use crate::validate::{SecretSource, ValidCache};
 
 /// A call with its own timeout: the client's retries within one call can take minutes.
@@ -214,21 +216,13 @@ async fn apply_where(
         return None;
     }
     let live = standing.live(&thing).map(manifests::document);
-    let (desired, wish) = (object.clone(), wish(&object));
-    if live.as_ref().is_some_and(|live| !manifests::differs(&object, live)) {
-        findings.is_as_wished(&thing, &wish);
-        return Some(Applied::Same);
-    }
-    if !may(live.as_ref()) {
+    let is_same = live.as_ref().is_some_and(|live| !manifests::differs(&object, live));
+    if is_same || !may(live.as_ref()) {
         findings.is_well(&thing);
         return Some(Applied::Same);
     }
-    let edits = |live: &Value| manifests::edits(&desired, live);
-    let before = live.as_ref().map(edits).unwrap_or_default();
-    if !findings.may_write(&thing, &wish)
-        || !findings.sets_back(&thing, &wish, &before)
-        || !standing.is_still_ours(context, findings).await
-    {
+    let wish = wish(&object);
+    if !findings.may_write(&thing, &wish) || !standing.is_still_ours(context, findings).await {
         return None;
     }
     manifests::guard(&mut object, standing.live(&thing).map(|live| &live.metadata));
@@ -237,8 +231,6 @@ async fn apply_where(
     let patch = Patch::Apply(&object);
     let written = timed("apply an object", timeout, api.patch(&name, &params, &patch)).await;
     let written = findings.wrote(&thing, &wish, secrets, written)?;
-    let after = manifests::edits(&desired, &manifests::document(&written));
-    findings.was_written(&thing, &wish, (&before, after));
     standing.wrote(thing, written);
     Some(if live.is_some() { Applied::Changed } else { Applied::Created })
 }
@@ -273,4 +265,77 @@ pub async fn let_go(
 /// What is to be written, as a digest: another wish is not the one that was refused.
 pub(super) fn wish(object: &Value) -> String {
     blake3::hash(object.to_string().as_bytes()).to_hex().to_string()
+}
+
+/// Applies the StatefulSet as it is committed, when a field of ours differs. Never while a step
+/// that changes it is in doubt, nor below what is committed, nor before anything is committed. Gives
+/// whether it was tried; a refusal is a finding.
+pub async fn reassert_stateful_set(
+    context: &Context,
+    subject: &Subject,
+    object: &XsldCache,
+    target: &Target<'_>,
+    findings: &mut Findings<'_>,
+) -> bool {
+    let Some(replicas) = target.state.committed.replicas else { return false };
+    let (Some(cache), Some((text, digest))) = (target.cache, &target.template) else {
+        return false;
+    };
+    let Ok(template) = manifests::CommittedTemplate::read(text, digest) else { return false };
+    let thing = Thing::new("StatefulSet", &subject.identity.name);
+    let live = target.live.map(manifests::document);
+    let committed = manifests::Committed { replicas, template: &template };
+    let mut desired = manifests::stateful_set(cache, &subject.identity, committed, live.as_ref());
+    if let Some(document) = &live {
+        carry_marks(&mut desired, document);
+        let leaves = document.pointer("/metadata/deletionTimestamp").is_some();
+        if leaves || !manifests::differs(&desired, document) {
+            findings.is_well(&thing);
+            return false;
+        }
+    }
+    let wish = wish(&desired);
+    if !findings.may_write(&thing, &wish) {
+        return false;
+    }
+    // The watched object may be an old one: what differs may be another operator's work by now.
+    let taken = mark::taken(context, object).await;
+    if findings.read(&Thing::new("XsldCache", &subject.identity.name), taken) != Some(None) {
+        return false;
+    }
+    if let Some(live) = target.live {
+        let live_replicas = live.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+        if live_replicas != i32::try_from(replicas).unwrap_or(i32::MAX) {
+            subject.publish(context, &[replicas_changed(live_replicas, replicas)]).await;
+        }
+    }
+    let effect = execute::apply_stateful_set(target, replicas, None).await;
+    findings.took_effect(&thing, &wish, &effect);
+    true
+}
+
+fn replicas_changed(live: i32, committed: u32) -> Note {
+    Note {
+        reason: "ReplicasChanged",
+        warning: true,
+        message: format!(
+            "somebody set the StatefulSet to {live} replicas; it is set back to {committed}: \
+             change spec.size of the XsldCache instead"
+        ),
+        operation: None,
+        seq: None,
+        action: "SetReplicas",
+    }
+}
+
+/// The marks of the last step stay as they are: they are not part of what is committed.
+fn carry_marks(desired: &mut Value, live: &Value) {
+    for mark in [ANNOTATION_OPERATION, ANNOTATION_SEQUENCE] {
+        let found = live.pointer("/metadata/annotations").and_then(|all| all.get(mark)).cloned();
+        let annotations =
+            desired.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut);
+        if let (Some(found), Some(annotations)) = (found, annotations) {
+            annotations.insert(mark.to_owned(), found);
+        }
+    }
 }

@@ -1,6 +1,5 @@
 //! One pass over one cache.
 
-mod told;
 mod wanted;
 
 use std::sync::Arc;
@@ -12,15 +11,12 @@ use xsld_journal::event::{Event, OperationId, Ordinal, Step};
 use xsld_journal::record::text_for_event;
 use xsld_journal::state::CacheState;
 
-use self::told::{publish, tell_unseen};
-use super::findings::{Findings, hindrances};
+use super::findings::{Findings, Thing, hindrances};
 use super::mark::{self, Put, Whose};
 use super::resolve::resolve;
 use super::standing::Standing;
-use super::{
-    Context, Error, Subject, credentials, grids, labels, objects, reassert, step, templates,
-};
-use crate::crd::{FINALIZER, XsldCache};
+use super::{Context, Error, Subject, credentials, grids, labels, objects, step, templates};
+use crate::crd::{FINALIZER, XsldCache, XsldCacheStatus};
 use crate::decide::watch::Watch;
 use crate::decide::{
     Cascade, Decision, Inputs, Wanted, decide, deletion, replication, roll, spare, steps,
@@ -30,9 +26,9 @@ use crate::execute::Target;
 use crate::manifests::{Budgets, CommittedTemplate, Evictions};
 use crate::observation::{Blocks, Observation};
 use crate::observe::{self, Access, Objects, facts};
-use crate::status;
+use crate::status::{self, Problem, publish};
 use crate::times::Times;
-use crate::validate::{self, ValidCache};
+use crate::validate::{self, Invalid, ValidCache};
 
 /// Records that one pass may append before it looks again.
 const RECORDS_MAX: usize = 16;
@@ -231,7 +227,6 @@ impl<'a> Pass<'a> {
     }
 
     fn watched(&mut self) {
-        reassert::mark_edits(self);
         let inputs = self.inputs(&self.state);
         let (task, window) = (steps::running_task(inputs), steps::window(inputs));
         let key = self.state.open_step().map(|open| open.key);
@@ -466,7 +461,7 @@ impl<'a> Pass<'a> {
             && context.clock.now() >= context.acts_from
             && context.leadership.covers(context.times.request);
         let (subject, object, target) = (self.subject, self.object, self.target());
-        may && reassert::reassert_stateful_set(context, subject, object, &target, findings).await
+        may && objects::reassert_stateful_set(context, subject, object, &target, findings).await
     }
 
     async fn tell(&self, findings: &mut Findings<'_>, decision: Option<&Decision>) {
@@ -480,7 +475,6 @@ impl<'a> Pass<'a> {
             object: self.object,
             invalid: &[],
             problems: &problems,
-            edited: &findings.edited(),
             asked: self.access.is_some(),
             seen: Some(&self.seen),
             state: &self.state,
@@ -498,6 +492,21 @@ impl<'a> Pass<'a> {
         });
         publish(context, self.object, &status, findings).await;
     }
+}
+
+/// Writes the status of a cache. That it is refused is told by an Event and the log.
+async fn publish(
+    context: &Context,
+    object: &XsldCache,
+    status: &XsldCacheStatus,
+    findings: &mut Findings<'_>,
+) {
+    let name = object.metadata.name.as_deref().unwrap_or_default();
+    let write = async {
+        let (client, timeout) = (&context.client, context.times.request);
+        Ok(publish::publish_cache(client, object, status, timeout).await?)
+    };
+    findings.write(&Thing::new("status of XsldCache", name), "", write).await;
 }
 
 /// What a decision looks at. Without access to the members no task is known by its command.
@@ -553,4 +562,39 @@ async fn look(
         observe::growth::ask(client, identity, &mut seen, storage, timeout).await;
     }
     Ok((objects, seen))
+}
+
+/// Tells a status without a look at the world: the spec is broken, or the world cannot be read.
+async fn tell_unseen(
+    context: &Context,
+    object: &XsldCache,
+    subject: &Subject,
+    (invalid, problems): (&[Invalid], &[Problem]),
+    findings: &mut Findings<'_>,
+) {
+    let state = context.store.state(subject.stream).unwrap_or_default();
+    let committed = state.committed.template.as_ref().and_then(|committed| {
+        let text = context.store.text(&committed.text)?;
+        CommittedTemplate::read(&text, &committed.digest).ok()
+    });
+    let status = status::cache(&status::CacheInputs {
+        object,
+        invalid,
+        problems,
+        asked: false,
+        seen: None,
+        state: &state,
+        decision: None,
+        head: context.store.stream_head(subject.stream),
+        journal_id: context.store.head().journal_id,
+        gap: context.store.log_state().gap.clone(),
+        image: committed.as_ref().and_then(CommittedTemplate::image),
+        target_image: None,
+        wanted_template: None,
+        update: None,
+        no_evictions: None,
+        selector: subject.identity.selector_text(),
+        now: context.clock.wall(),
+    });
+    publish(context, object, &status, findings).await;
 }

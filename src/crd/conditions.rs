@@ -253,8 +253,6 @@ reasons! {
     ContainerFails,
     /// A password or secret key that a named Secret holds breaks a rule of the product.
     SecretInvalid,
-    /// Somebody else changed an object of the cache; the message says who and where.
-    ForeignEdit,
 }
 
 #[cfg(test)]

@@ -403,9 +403,6 @@ impl<'a> Plan<'a> {
             };
         }
         let Some(outdated) = self.pods.outdated() else {
-            if let Some(waiting) = self.edited() {
-                return Decision::Wait(waiting);
-            }
             let message = "the StatefulSet's controller has not seen the pod template yet";
             return Decision::wait(Reason::RollingImage, message);
         };
@@ -416,18 +413,6 @@ impl<'a> Plan<'a> {
             Some(former) if !outdated.is_empty() => run(self.inputs, operation, commit(former)),
             _ => Decision::Record(vec![Event::OperationEnded { end: End::Succeeded }]),
         }
-    }
-
-    /// What keeps every further pod as it is: it would be made from what somebody else changed.
-    fn edited(&self) -> Option<Waiting> {
-        let edit = self.inputs.seen.stateful_set.as_ref()?.edit.as_ref()?;
-        let reason = match edit.is_left_alone {
-            true => Reason::NotConverging,
-            false => Reason::ForeignEdit,
-        };
-        let message =
-            format!("no pod is made anew while the pod template is not ours: {}", edit.words);
-        Some(Waiting::new(reason, message))
     }
 
     /// The wanted template is not committed: not yet, or not any more.

@@ -239,8 +239,6 @@ impl World {
             template: Some(("d1".into(), Text::Inline("{}".into()))),
             claim_size: Some("1Gi".into()),
             is_orphaned: false,
-            image: None,
-            edit: None,
         });
     }
 
@@ -269,7 +267,6 @@ impl World {
                 template: Some("d1".into()),
                 waiting: None,
                 is_orphaned: false,
-                is_made_otherwise: false,
             },
         );
         self.seen.claims.entry(ordinal).or_insert_with(|| ClaimFacts {

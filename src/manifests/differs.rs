@@ -25,14 +25,14 @@ pub fn differs(desired: &Value, live: &Value) -> bool {
 }
 
 /// Maps whose values are quantities.
-pub(super) const QUANTITY_MAPS: [&str; 5] = ["limits", "requests", "capacity", "overhead", "hard"];
+const QUANTITY_MAPS: [&str; 5] = ["limits", "requests", "capacity", "overhead", "hard"];
 
 /// Fields that are quantities.
 const QUANTITY_FIELDS: [&str; 2] = ["sizeLimit", "divisor"];
 
 /// What tells the elements of a list apart, by the list's name. A list that is not
 /// here is compared element by element.
-pub(super) fn element_keys(list: &str) -> &'static [&'static str] {
+fn element_keys(list: &str) -> &'static [&'static str] {
     match list {
         "containers" | "initContainers" | "volumes" | "env" | "imagePullSecrets" => &["name"],
         "volumeMounts" => &["mountPath"],
@@ -43,7 +43,7 @@ pub(super) fn element_keys(list: &str) -> &'static [&'static str] {
     }
 }
 
-pub(super) fn field_differs(name: &str, wanted: &Value, found: Option<&Value>) -> bool {
+fn field_differs(name: &str, wanted: &Value, found: Option<&Value>) -> bool {
     let found = found.unwrap_or(&Value::Null);
     match (wanted, found) {
         (Value::Null, _) => false,
@@ -74,7 +74,7 @@ fn is_nothing(fields: &Map<String, Value>) -> bool {
     })
 }
 
-pub(super) fn list_differs(name: &str, wanted: &[Value], found: &[Value]) -> bool {
+fn list_differs(name: &str, wanted: &[Value], found: &[Value]) -> bool {
     if name == "finalizers" {
         return wanted.iter().any(|wanted| !found.contains(wanted));
     }
@@ -94,11 +94,11 @@ pub(super) fn list_differs(name: &str, wanted: &[Value], found: &[Value]) -> boo
 
 /// Whether every key that the wanted element sets is equal: a key that it leaves
 /// out has the API server's default in the other.
-pub(super) fn same_element(keys: &[&str], wanted: &Value, found: &Value) -> bool {
+fn same_element(keys: &[&str], wanted: &Value, found: &Value) -> bool {
     keys.iter().all(|key| wanted.get(key).is_none_or(|wanted| found.get(key) == Some(wanted)))
 }
 
-pub(super) fn same_amount(wanted: &Value, found: &Value) -> bool {
+fn same_amount(wanted: &Value, found: &Value) -> bool {
     let amount = |value: &Value| match value {
         Value::String(text) => Amount::parse(text),
         Value::Number(number) => Amount::parse(&number.to_string()),

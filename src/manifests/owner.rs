@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{FIELD_MANAGER, Identity};
 use crate::crd::GROUP;
@@ -145,9 +145,7 @@ pub fn has_labels(metadata: &ObjectMeta, identity: &Identity) -> bool {
 /// read, or on none. No object has the version 1, so with it an apply makes what is not there and is
 /// refused where anything is.
 pub fn guard(object: &mut Value, live: Option<&ObjectMeta>) {
-    let Some(object) = object.as_object_mut() else { return };
-    let metadata = object.entry("metadata").or_insert_with(|| Value::Object(Map::new()));
-    let Some(metadata) = metadata.as_object_mut() else { return };
+    let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else { return };
     let uid = live.and_then(|live| live.uid.clone());
     let version = live.and_then(|live| live.resource_version.clone());
     if let Some(uid) = uid {

@@ -1,9 +1,7 @@
 //! The StatefulSet, from what a journalled step committed.
 
 use super::pod::{MEMBER_CONTAINER, VOLUME};
-use super::{
-    ANNOTATION_OPERATION, ANNOTATION_SEQUENCE, ANNOTATION_TEMPLATE_DIGEST, Identity, document,
-};
+use super::{ANNOTATION_TEMPLATE_DIGEST, Identity, document};
 use crate::validate::ValidCache;
 use k8s_openapi::api::apps::v1::{
     StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec,
@@ -137,18 +135,6 @@ pub fn stateful_set(
         set["spec"]["volumeClaimTemplates"] = claims.clone();
     }
     set
-}
-
-/// The marks of the last step stay as they are: they are not part of what is committed.
-pub fn carry_marks(desired: &mut Value, live: &Value) {
-    for mark in [ANNOTATION_OPERATION, ANNOTATION_SEQUENCE] {
-        let found = live.pointer("/metadata/annotations").and_then(|all| all.get(mark)).cloned();
-        let annotations =
-            desired.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut);
-        if let (Some(found), Some(annotations)) = (found, annotations) {
-            annotations.insert(mark.to_owned(), found);
-        }
-    }
 }
 
 /// The template of the members' claims. The claims get no owner: they outlive the

@@ -35,20 +35,12 @@ pub fn set(set: &StatefulSet) -> SetFacts {
         }),
         claim_size: claim_size(set),
         is_orphaned: is_orphaned(metadata),
-        image: image(set),
-        edit: None,
     }
 }
 
 /// The canonical text of the live pod template.
 pub fn template_json(set: &StatefulSet) -> Option<String> {
     Some(manifests::template_json(&set.spec.as_ref()?.template))
-}
-
-/// The image that the member's container is to have.
-fn image(set: &StatefulSet) -> Option<String> {
-    let containers = &set.spec.as_ref()?.template.spec.as_ref()?.containers;
-    containers.iter().find(|it| it.name == MEMBER_CONTAINER)?.image.clone()
 }
 
 /// What the one claim template asks for.
@@ -112,7 +104,6 @@ pub fn pod(pod: &Pod, is_leaving: impl FnOnce(&str) -> Option<bool>) -> PodFacts
             scheduled.reason.clone()
         }),
         is_orphaned: is_orphaned(metadata),
-        is_made_otherwise: false,
     }
 }
 

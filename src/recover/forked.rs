@@ -80,7 +80,6 @@ async fn conditions(start: &Start<'_>, store: &dyn Store, why: &str) -> Result<(
             object,
             invalid: &[],
             problems: std::slice::from_ref(&problem),
-            edited: &[],
             asked: false,
             seen: None,
             state: &state,

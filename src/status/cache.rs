@@ -9,7 +9,7 @@ use super::facts::{Facts, Group};
 use super::fit::{names, sentence};
 use super::{hindrance, operation, ready};
 use crate::crd::{ConditionReason as Reason, ConditionType as Type, MemberOnline, ReplicationMode};
-use crate::decide::{Waiting, storage};
+use crate::decide::storage;
 use crate::observation::Growth;
 use crate::validate;
 
@@ -240,9 +240,6 @@ fn deferred(facts: &Facts<'_>) -> Verdict {
     if let Some(update) = inputs.update {
         return Verdict::yes(update.reason, update.message.clone());
     }
-    if let Some(edit) = edited(facts, Reason::ForeignEdit) {
-        return Verdict::yes(Reason::ForeignEdit, edit.message.clone());
-    }
     match catalogs_wait(facts) {
         Some(message) => Verdict::yes(Reason::RequiresUpdate, message),
         None => Verdict::no(Reason::Settled, "no wish of the spec waits"),
@@ -255,11 +252,6 @@ fn with_drains(facts: &Facts<'_>, message: String) -> String {
         Some(why) => format!("{message}; no member may be evicted meanwhile, because {why}"),
         None => message,
     }
-}
-
-/// What others made of the cache's objects and stands, of this kind.
-pub(super) fn edited<'a>(facts: &Facts<'a>, reason: Reason) -> Option<&'a Waiting> {
-    facts.inputs.edited.iter().find(|edit| edit.reason == reason)
 }
 
 /// Who takes the former password only, if anyone does.
@@ -372,9 +364,6 @@ fn needs_attention(facts: &Facts<'_>) -> Verdict {
     }
     if let Some((reason, message)) = degraded::taken(facts).filter(|_| !facts.deleting) {
         return Verdict::yes(reason, message);
-    }
-    if let Some(edit) = edited(facts, Reason::NotConverging).filter(|_| !facts.deleting) {
-        return Verdict::yes(Reason::NotConverging, edit.message.clone());
     }
     // While the cache goes, its spec no longer matters.
     if !inputs.invalid.is_empty() && !facts.deleting {

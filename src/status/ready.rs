@@ -144,10 +144,6 @@ fn not_complete(facts: &Facts<'_>) -> Option<Verdict> {
     if let Some(update) = inputs.update.filter(|update| update.reason == Reason::RollingImage) {
         return no((update.reason, update.message.clone()));
     }
-    // A pod that dies would take it up.
-    if let Some(edit) = super::cache::edited(facts, Reason::NotConverging) {
-        return no((edit.reason, edit.message.clone()));
-    }
     // A partition is what the spec asks for.
     let partitioned = inputs.update.is_some_and(|why| why.reason == Reason::PartitionReached);
     match (inputs.image, inputs.target_image) {

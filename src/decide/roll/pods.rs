@@ -37,11 +37,10 @@ impl<'a> Pods<'a> {
     }
 
     /// Whether the pod was made from the committed template: by the revision that the StatefulSet's
-    /// controller gives new pods. None while it has not seen that template, or somebody else changed
-    /// it: then no revision tells.
+    /// controller gives new pods. None while it has not seen that template.
     fn is_current(&self, pod: &PodFacts) -> Option<bool> {
         let set = self.inputs.seen.stateful_set.as_ref()?;
-        if set.template_digest.as_deref() != Some(self.committed) || set.edit.is_some() {
+        if set.template_digest.as_deref() != Some(self.committed) {
             return None;
         }
         let revision = set.update_revision.as_deref()?;
@@ -60,14 +59,13 @@ impl<'a> Pods<'a> {
     }
 
     /// Pods from `partition` on that were certainly made from another template of ours than the
-    /// committed one, or while somebody else had changed that.
+    /// committed one.
     pub(super) fn strays(&self, partition: u32) -> Vec<Ordinal> {
         self.wanted()
             .filter(|(ordinal, pod)| {
                 *ordinal >= partition
                     && self.is_current(pod) == Some(false)
-                    && (pod.is_made_otherwise
-                        || pod.template.as_deref().is_some_and(|digest| digest != self.committed))
+                    && pod.template.as_deref().is_some_and(|digest| digest != self.committed)
             })
             .map(|(ordinal, _)| ordinal)
             .collect()

@@ -2,7 +2,6 @@
 
 mod again;
 mod corrections;
-mod edited;
 
 use std::time::Duration;
 

@@ -21,8 +21,7 @@ impl Ideal<'_> {
     /// same template.
     fn revision_of(&self, digest: &str) -> String {
         let mut pods = self.seen.pods.values().chain(self.real.seen.pods.values());
-        let made =
-            pods.find(|pod| pod.template.as_deref() == Some(digest) && !pod.is_made_otherwise);
+        let made = pods.find(|pod| pod.template.as_deref() == Some(digest));
         let known = made.and_then(|pod| pod.revision.clone());
         known.unwrap_or_else(|| format!("planned-{}", digest.get(..12).unwrap_or(digest)))
     }
@@ -47,8 +46,6 @@ impl Ideal<'_> {
             template: None,
             claim_size: Some(self.real.wanted.storage.clone()),
             is_orphaned: false,
-            image: None,
-            edit: None,
         });
     }
 
@@ -126,20 +123,14 @@ impl Ideal<'_> {
         let scaled = set.replicas != replicas;
         let other = set.template_digest.as_deref() != Some(&digest);
         let unseen = set.update_revision.is_none();
-        // What is left alone stays for a while.
-        let edit = set.edit.take_if(|edit| !edit.is_left_alone);
         set.replicas = replicas;
         if scaled {
             story.assume(format!("the StatefulSet is set back to {replicas} replicas"));
         }
-        let edited = edit.is_some();
-        if let Some(edit) = edit {
-            story.assume(format!("the StatefulSet is set back where {}", edit.words));
-        }
-        if other || unseen || edited {
+        if other || unseen {
             self.set_template(&digest);
         }
-        going || scaled || other || unseen || edited
+        going || scaled || other || unseen
     }
 
     fn start_pod(&mut self, ordinal: Ordinal, story: &mut Story) -> bool {
@@ -181,7 +172,6 @@ impl Ideal<'_> {
             template: set.template_digest,
             waiting: None,
             is_orphaned: false,
-            is_made_otherwise: false,
         };
         self.seen.pods.insert(ordinal, pod);
         if self.seen.claims.contains_key(&ordinal) {

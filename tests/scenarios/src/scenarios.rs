@@ -9,7 +9,6 @@ mod corrections;
 mod credentials;
 mod decisions;
 mod drains;
-mod edits;
 mod endpoint;
 mod failures;
 mod faults;
@@ -53,7 +52,6 @@ pub fn all() -> Vec<Scenario> {
     all.extend(roll::scenarios());
     all.extend(rolls::scenarios());
     all.extend(corrections::scenarios());
-    all.extend(edits::scenarios());
     all.extend(availability::scenarios());
     all.extend(adoptions::scenarios());
     all.extend(drains::scenarios());
