@@ -89,8 +89,7 @@ impl Start {
         let address = context.address.get().to_string();
         let here = |word: &String| {
             // Each pod has its own loopback address; "all addresses" would be this machine's.
-            let own = word.replace("0.0.0.0:", &format!("{address}:"));
-            self.mounts.rewrite(&own)
+            self.mounts.rewrite(&with_own_address(word, &address))
         };
         let mut env: Vec<(String, String)> =
             self.env.iter().map(|(name, value)| (name.clone(), here(value))).collect();
@@ -173,4 +172,23 @@ fn entrypoint(command: &[String], mounts: &Mounts) -> Result<Option<String>, Str
         return Err(format!("exec: \"{first}\": permission denied"));
     }
     Ok(Some(text))
+}
+
+/// An argument in which "every address" is that of the pod.
+fn with_own_address(word: &str, address: &str) -> String {
+    let own = format!("{address}:");
+    word.replace("0.0.0.0:", &own).replace("[::]:", &own)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_address_is_that_of_the_pod() {
+        for word in ["0.0.0.0:8080", "[::]:8080", "127.0.0.9:8080"] {
+            assert_eq!(with_own_address(word, "127.0.0.9"), "127.0.0.9:8080");
+        }
+        assert_eq!(with_own_address("--listen", "127.0.0.9"), "--listen");
+    }
 }
