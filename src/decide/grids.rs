@@ -329,6 +329,9 @@ fn proceed(inputs: Inputs<'_>, operation: &Operation) -> Decision {
     let Some(through) = views::survivor(inputs.seen, inputs.state, u32::MAX) else {
         return Decision::wait(Reason::GroupUnreachable, "no member of the group answers");
     };
+    if let Some(waiting) = may_still_go(inputs, grid).filter(|_| task != Task::Delete) {
+        return Decision::Wait(waiting);
+    }
     let told = evidence(&inputs.seen.grids.as_ref().map(told));
     attempt(inputs, operation, step(task, grid_uid, grid, through), told)
 }

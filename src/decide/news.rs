@@ -142,10 +142,13 @@ fn tells_of_our_group(inputs: Inputs<'_>, report: &Report, member: &Member) -> b
     let state = inputs.state;
     let Some(view) = report.fresh_group() else { return false };
     let step = state.open_step().map(|open| &open.step);
-    let leaving = match step {
-        Some(Step::DisjoinMember { member, .. }) => Some(&member.name),
+    let leaves = match step {
+        Some(Step::DisjoinMember { member, .. } | Step::RemoveGhostMember { member, .. }) => {
+            Some(member)
+        }
         _ => None,
     };
+    let leaving = leaves.map(|member| &member.name);
     let coming = match step {
         Some(Step::JoinMember { member, .. }) => Some(&member.name),
         _ => None,
@@ -157,7 +160,18 @@ fn tells_of_our_group(inputs: Inputs<'_>, report: &Report, member: &Member) -> b
     let is_only_one = staying.peek().is_none();
     let is_known =
         |name: &String| *name == member.name || Some(name) == leaving || Some(name) == coming;
+    // One that is alone may have lost the other one as well as let it go: that one has to say so.
+    let let_go =
+        !is_only_one || leaves.is_none_or(|gone| lists(&gone.name) || has_left(inputs, gone));
     lists(&member.name)
         && staying.all(lists)
+        && let_go
         && (!is_only_one || view.members.iter().all(|listed| is_known(&listed.name)))
+}
+
+/// Whether who was to leave the group says that it is in none, or has no pod that could say so.
+fn has_left(inputs: Inputs<'_>, gone: &MemberRef) -> bool {
+    let (seen, state) = (inputs.seen, inputs.state);
+    !seen.pods.contains_key(&gone.ordinal)
+        || views::own_view(seen, state, gone.ordinal, &gone.name) == OwnView::Alone
 }

@@ -145,10 +145,16 @@ pub fn claim(claim: &PersistentVolumeClaim, cache_made: Option<&Time>) -> ClaimF
     }
 }
 
-/// A claim that waits for a volume and names none. One that lost its volume names it still.
+/// A claim that waits for a volume and names none. One that lost its volume names it still. One that
+/// is to get a certain volume, or what a snapshot holds, was made by somebody who wants just that.
 fn never_bound(claim: &PersistentVolumeClaim) -> bool {
     let phase = claim.status.as_ref().and_then(|status| status.phase.as_deref());
-    let named = claim.spec.as_ref().is_none_or(|spec| spec.volume_name.is_some());
+    let named = claim.spec.as_ref().is_none_or(|spec| {
+        spec.volume_name.is_some()
+            || spec.data_source.is_some()
+            || spec.data_source_ref.is_some()
+            || spec.selector.is_some()
+    });
     let completed = claim
         .metadata
         .annotations
@@ -170,6 +176,11 @@ mod tests {
         assert!(told(serde_json::json!({"spec": {}, "status": pending})));
         assert!(!told(serde_json::json!({"spec": {"volumeName": "pv-1"}, "status": pending})));
         assert!(!told(serde_json::json!({"spec": {}, "status": {"phase": "Bound"}})));
+        for meant in ["dataSource", "dataSourceRef"] {
+            let source = serde_json::json!({"kind": "VolumeSnapshot", "name": "s"});
+            assert!(!told(serde_json::json!({"spec": {meant: source}, "status": pending})));
+        }
+        assert!(!told(serde_json::json!({"spec": {"selector": {}}, "status": pending})));
         assert!(!told(serde_json::json!({"spec": {}, "status": {"phase": "Lost"}})));
         assert!(!told(serde_json::json!({"spec": {}})));
         assert!(!told(serde_json::json!({"status": pending})));

@@ -61,6 +61,9 @@ pub(super) fn proceed(
     let step = step(task, uid, grid, through);
     let evidence = evidence(&seen.grids.as_ref().map(told));
     if task == Task::Create {
+        if let Some(waiting) = super::may_still_go(inputs, grid) {
+            return Decision::Wait(waiting);
+        }
         if let Some(message) = templates::missing(inputs, grid) {
             return ended(End::Superseded { by: message });
         }

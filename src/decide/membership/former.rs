@@ -23,7 +23,9 @@ pub(super) fn claims(inputs: Inputs<'_>) -> Option<Decision> {
         let tried = state.operation.as_ref().map_or(0, |operation| operation.tried(&target));
         let is_empty = claim.never_bound && !claim.deleting && !seen.pods.contains_key(ordinal);
         let is_former = claim.older_than_cache && !state.knows_claim(&claim.uid);
-        is_empty && is_former && claim.class.as_ref() != Some(class) && tried < UNASKED_MAX
+        // One that names no class gets the default one, once somebody makes that.
+        let other = claim.class.as_ref().is_some_and(|own| !own.is_empty() && own != class);
+        is_empty && is_former && other && tried < UNASKED_MAX
     })?;
     let evidence = evidence(claim);
     let step = Step::DeleteVolume {

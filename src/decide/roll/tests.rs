@@ -278,6 +278,43 @@ fn a_rollback_brings_every_member_to_the_former_template_and_is_not_tried_again(
     assert_eq!(told(&world.settled()), "begin image_roll");
 }
 
+/// The operator dies between the intent to bring the stuck member back and its effect.
+#[test]
+fn a_rollback_whose_first_deletion_had_no_effect_is_carried_on() {
+    for restarted in [false, true] {
+        let mut world = group(3);
+        world.wanted.rollout.rollback = true;
+        world.want("d2");
+        world.up_to("roll c-2 to d2");
+        world.take_effect();
+        // Its pod is ready, and nobody of the group lists it.
+        world.seen.reports.remove(&2);
+        let deadline = world.wanted.rollout.deadline;
+        let decision = world.after(deadline);
+        assert_eq!(told(&decision), "set d1");
+        world.follow(decision);
+        world.take_effect();
+        let mut decision = world.after(deadline);
+        assert_eq!(told(&decision), "roll c-2 to d1");
+        world.follow(decision.clone());
+        if restarted {
+            world.watch = Default::default();
+            world.observe();
+        }
+        for _ in 0..5 {
+            decision = world.after(deadline);
+            if matches!(decision, Decision::Resend { .. } | Decision::Run { .. }) {
+                break;
+            }
+            assert_ne!(told(&decision), "park RolloutHalted", "restarted: {restarted}");
+            world.follow(decision.clone());
+        }
+        let again =
+            matches!(decision, Decision::Resend { .. }) || told(&decision) == "roll c-2 to d1";
+        assert!(again, "restarted: {restarted}: {decision:?}");
+    }
+}
+
 #[test]
 fn a_spec_that_is_reverted_deletes_the_stuck_pod() {
     for parked in [false, true] {

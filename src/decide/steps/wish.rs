@@ -1,9 +1,9 @@
 //! Whether what was intended is still to be done when it would be sent again.
 
-use xsld_journal::event::{Event, Step};
+use xsld_journal::event::{Event, MemberRef, Step};
 use xsld_journal::state::OpenStep;
 
-use super::{Standing, close, in_doubt, is_a_task, is_going, proof, standing};
+use super::{Standing, close, in_doubt, is_a_task, proof, standing};
 use crate::crd::conditions::ConditionReason as Reason;
 use crate::decide::{self, Decision, Inputs, Waiting};
 
@@ -20,7 +20,7 @@ pub(super) fn is_still_decided(inputs: Inputs<'_>, open: &OpenStep) -> bool {
         | Step::SetUpReplication { .. }
         | Step::PromotePrimary { .. }
         | Step::CancelTask { .. } => return true,
-        Step::ResetMember { .. } if is_going(inputs, &open.step) => return true,
+        Step::ResetMember { member } if is_wiped(inputs, member) => return true,
         Step::ResetMember { .. }
         | Step::SetTemplate { .. }
         | Step::ScaleStatefulSet { .. }
@@ -38,12 +38,42 @@ pub(super) fn is_still_decided(inputs: Inputs<'_>, open: &OpenStep) -> bool {
     if let Some(operation) = &mut without.operation {
         operation.step = None;
         operation.parked = None;
-        if let Some(keys) = operation.attempts.get_mut(&open.step.target()) {
+        // Where it was the first attempt, what it was to reach was never tried.
+        operation.attempts.retain(|_, keys| {
             keys.retain(|key| *key != open.key);
-        }
+            !keys.is_empty()
+        });
     }
-    let again = decide::anew(Inputs { state: &without, ..inputs });
-    matches!(again, Decision::Run { step, .. } if step == open.step)
+    match decide::anew(Inputs { state: &without, ..inputs }) {
+        Decision::Run { step, .. } => is_the_same(&step, &open.step),
+        // It is put off, and what puts it off is told by whoever waits for it.
+        Decision::Wait(_) => is_asked_of_the_group(&open.step),
+        _ => false,
+    }
+}
+
+/// Whether two steps ask for the same. Which member is asked matters for who may still answer, and not
+/// for what is wanted.
+fn is_the_same(now: &Step, then: &Step) -> bool {
+    let grid = |step: &Step| match step {
+        Step::CreateGrid { grid_uid, name, digest, .. }
+        | Step::UpdateGrid { grid_uid, name, digest, .. }
+        | Step::UploadTemplate { template_uid: grid_uid, name, digest, .. } => {
+            Some((step.name(), grid_uid.clone(), name.clone(), digest.clone()))
+        }
+        Step::DeleteGrid { grid_uid, name, .. }
+        | Step::DeleteTemplate { template_uid: grid_uid, name, .. } => {
+            Some((step.name(), grid_uid.clone(), name.clone(), String::new()))
+        }
+        _ => None,
+    };
+    now == then || grid(then).is_some_and(|then| grid(now) == Some(then))
+}
+
+/// Whether the claim of a member that is wiped is going, or gone: its pod has to follow.
+fn is_wiped(inputs: Inputs<'_>, member: &MemberRef) -> bool {
+    let claim = inputs.seen.claims.get(&member.ordinal);
+    claim.is_none_or(|claim| claim.uid != member.claim_uid || claim.deleting)
 }
 
 /// Whether a step would be sent again, were it still to be done.

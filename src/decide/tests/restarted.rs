@@ -61,3 +61,27 @@ fn who_leaves_or_lost_somebody_who_stays_tells_nothing_of_the_group() {
     comes_back(&mut world, 0, &[0, 2]);
     assert_eq!(events(&world.settled()), [""; 0], "nobody brought that one");
 }
+
+#[test]
+fn who_came_back_alone_does_not_prove_that_the_other_one_left() {
+    let (mut world, _) = disjoining(2);
+    comes_back(&mut world, 0, &[0]);
+    world.report(1, &[0, 1]);
+    assert_eq!(events(&world.settled()), [""; 0], "it has all that the group has, and says so");
+    assert_eq!(reason(&orphaned(&mut world)), Some(Reason::InDoubt));
+    world.seen.reports.remove(&1);
+    assert_eq!(events(&world.settled()), [""; 0], "it is silent");
+    world.seen.pods.remove(&1);
+    assert_eq!(events(&world.decide()), ["member_seen"], "it has no pod");
+}
+
+#[test]
+fn a_removed_entry_is_settled_although_the_only_one_that_stays_was_restarted() {
+    let (mut world, _) = disjoining(2);
+    let open = world.state.operation.as_mut().unwrap().step.as_mut().unwrap();
+    let Step::DisjoinMember { member, survivor } = open.step.clone() else { panic!() };
+    open.step = Step::RemoveGhostMember { member, survivor };
+    comes_back(&mut world, 0, &[0]);
+    comes_back(&mut world, 1, &[1]);
+    assert_eq!(events(&world.decide()), ["member_seen"]);
+}

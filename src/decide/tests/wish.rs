@@ -19,4 +19,6 @@ fn a_wipe_in_doubt_is_not_sent_again_once_it_is_forbidden_but_carried_to_its_end
     assert_eq!(events(&world.settled()), ["step_void"]);
     world.seen.claims.get_mut(&2).unwrap().deleting = true;
     assert!(matches!(world.settled(), Decision::Resend { .. }), "its claim waits for its pod");
+    world.seen.claims.remove(&2);
+    assert!(matches!(world.settled(), Decision::Resend { .. }), "its pod is still to go");
 }

@@ -43,3 +43,20 @@ fn a_refusal_of_the_password_is_not_one_of_the_grid() {
     assert!(!is_permanent("refused 401: who are you"));
     assert!(!is_permanent("refused 403: not you"));
 }
+
+#[test]
+fn what_is_only_put_off_is_neither_given_up_nor_void() {
+    let mut world = changing();
+    world.wanted.paused = true;
+    let decision = world.settled();
+    assert!(matches!(decision, Decision::Resend { .. }), "{decision:?}");
+}
+
+#[test]
+fn another_member_that_would_be_asked_now_makes_it_no_other_wish() {
+    let mut world = changing();
+    let open = world.state.operation.as_mut().unwrap().step.as_mut().unwrap();
+    let Step::UpdateGrid { through, .. } = &mut open.step else { panic!() };
+    (through.ordinal, through.name) = (1, "c-1".into());
+    assert!(matches!(world.settled(), Decision::Resend { .. }));
+}
