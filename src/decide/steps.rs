@@ -64,15 +64,23 @@ pub(super) fn settle(inputs: Inputs<'_>, open: &OpenStep) -> Decision {
             let what = format!("{}: waiting for another task's end", open.step.describe());
             Decision::wait(Reason::ForeignTask, what)
         }
-        Standing::Resend if !wish::is_still_decided(inputs, open) => wish::given_up(inputs, open),
-        Standing::Resend if inputs.watch.probes() >= PROBES_MAX => {
-            let what = format!("{} was sent again and again without effect", open.step.describe());
-            in_doubt(inputs, open, Waiting::new(Reason::StepFailed, what))
-        }
-        Standing::Resend => match resumed(inputs, "the request never took effect", vec![]) {
-            Some(events) => Decision::Record(events),
-            None => Decision::Resend { key },
+        Standing::Resend => match wish::now(inputs, open) {
+            wish::Now::TheSame => send_again(inputs, open),
+            wish::Now::PutOff(waiting) => Decision::Wait(waiting),
+            wish::Now::Other => wish::given_up(inputs, open),
         },
+    }
+}
+
+/// Sends an attempt again that is still to be made, unless that was without effect too often.
+fn send_again(inputs: Inputs<'_>, open: &OpenStep) -> Decision {
+    if inputs.watch.probes() >= PROBES_MAX {
+        let what = format!("{} was sent again and again without effect", open.step.describe());
+        return in_doubt(inputs, open, Waiting::new(Reason::StepFailed, what));
+    }
+    match resumed(inputs, "the request never took effect", vec![]) {
+        Some(events) => Decision::Record(events),
+        None => Decision::Resend { key: open.key },
     }
 }
 
@@ -114,26 +122,7 @@ fn is_a_task(step: &Step) -> bool {
 /// progress after the stall time, and nothing is sent again. Only the steps of the deletion itself
 /// are settled as ever, and not even those where all is to stay.
 fn given_up_with_the_cache(inputs: Inputs<'_>, open: &OpenStep, standing: Standing) -> Standing {
-    let is_a_task = match &open.step {
-        Step::JoinMember { .. }
-        | Step::DisjoinMember { .. }
-        | Step::RemoveGhostMember { .. }
-        | Step::SetUpReplication { .. }
-        | Step::PromotePrimary { .. }
-        | Step::CancelTask { .. }
-        | Step::CreateGrid { .. }
-        | Step::UpdateGrid { .. }
-        | Step::DeleteGrid { .. }
-        | Step::UploadTemplate { .. }
-        | Step::DeleteTemplate { .. } => true,
-        Step::SetTemplate { .. }
-        | Step::ScaleStatefulSet { .. }
-        | Step::ResetMember { .. }
-        | Step::DeleteVolume { .. }
-        | Step::GrowVolume { .. }
-        | Step::RollMember { .. }
-        | Step::DeleteStatefulSet { .. } => false,
-    };
+    let is_a_task = wish::is_asked_of_the_group(&open.step);
     let is_needed = is_of_the_deletion(&open.step) && !deletion::leaves_all(inputs);
     if !inputs.wanted.deleting || is_needed {
         return standing;

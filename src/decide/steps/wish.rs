@@ -7,32 +7,29 @@ use super::{Standing, close, in_doubt, is_a_task, proof, standing};
 use crate::crd::conditions::ConditionReason as Reason;
 use crate::decide::{self, Decision, Inputs, Waiting};
 
-/// Whether a step that did not take effect would be decided now as well, were it not open. Between
-/// its intent and now the spec may have changed, somebody may have set a pause, another member may
-/// have gone, or a volume: what was asked before it was begun is asked again before it is sent again.
-/// The tables of joins, removals and the primary's role ask that themselves, and a member's reset
-/// that is half done is carried to its end.
-pub(super) fn is_still_decided(inputs: Inputs<'_>, open: &OpenStep) -> bool {
-    match &open.step {
-        Step::JoinMember { .. }
-        | Step::DisjoinMember { .. }
-        | Step::RemoveGhostMember { .. }
-        | Step::SetUpReplication { .. }
-        | Step::PromotePrimary { .. }
-        | Step::CancelTask { .. } => return true,
-        Step::ResetMember { member } if is_wiped(inputs, member) => return true,
-        Step::ResetMember { .. }
-        | Step::SetTemplate { .. }
-        | Step::ScaleStatefulSet { .. }
-        | Step::DeleteVolume { .. }
-        | Step::CreateGrid { .. }
-        | Step::UpdateGrid { .. }
-        | Step::DeleteGrid { .. }
-        | Step::UploadTemplate { .. }
-        | Step::DeleteTemplate { .. }
-        | Step::GrowVolume { .. }
-        | Step::RollMember { .. }
-        | Step::DeleteStatefulSet { .. } => {}
+/// What would be done now about a step that did not take effect, were it not open.
+pub(super) enum Now {
+    /// The same: it is sent again.
+    TheSame,
+    /// Nothing yet, for this reason.
+    PutOff(Waiting),
+    /// Something else, or nothing any more.
+    Other,
+}
+
+/// What would be done now about a step that did not take effect, were it not open. Between its intent
+/// and now the spec may have changed, somebody may have set a pause, another member may have gone, or
+/// a volume: what was asked before it was begun is asked again before it is sent again. The tables of
+/// joins, removals and the primary's role ask that themselves, as what cancels a task does, and a
+/// member's reset that is half done is carried to its end.
+pub(super) fn now(inputs: Inputs<'_>, open: &OpenStep) -> Now {
+    let asks_itself = is_a_task(&open.step) || matches!(open.step, Step::CancelTask { .. });
+    let is_half_done = match &open.step {
+        Step::ResetMember { member } => is_wiped(inputs, member),
+        _ => false,
+    };
+    if asks_itself || is_half_done {
+        return Now::TheSame;
     }
     let mut without = inputs.state.clone();
     if let Some(operation) = &mut without.operation {
@@ -45,10 +42,10 @@ pub(super) fn is_still_decided(inputs: Inputs<'_>, open: &OpenStep) -> bool {
         });
     }
     match decide::anew(Inputs { state: &without, ..inputs }) {
-        Decision::Run { step, .. } => is_the_same(&step, &open.step),
-        // It is put off, and what puts it off is told by whoever waits for it.
-        Decision::Wait(_) => is_asked_of_the_group(&open.step),
-        _ => false,
+        Decision::Run { step, .. } if is_the_same(&step, &open.step) => Now::TheSame,
+        // A request to the API server is over and can be made anew; one of the group's is not.
+        Decision::Wait(waiting) if is_asked_of_the_group(&open.step) => Now::PutOff(waiting),
+        _ => Now::Other,
     }
 }
 
@@ -78,7 +75,7 @@ fn is_wiped(inputs: Inputs<'_>, member: &MemberRef) -> bool {
 
 /// Whether a step would be sent again, were it still to be done.
 pub(super) fn is_given_up(inputs: Inputs<'_>, open: &OpenStep) -> bool {
-    standing(inputs, open) == Standing::Resend && !is_still_decided(inputs, open)
+    standing(inputs, open) == Standing::Resend && matches!(now(inputs, open), Now::Other)
 }
 
 /// Ends a step that would not be decided any more. A request to the API server cannot be on its way
@@ -97,14 +94,19 @@ pub(super) fn given_up(inputs: Inputs<'_>, open: &OpenStep) -> Decision {
 }
 
 /// Whether a member of the group carries the step out, who may do so late.
-fn is_asked_of_the_group(step: &Step) -> bool {
+pub(super) fn is_asked_of_the_group(step: &Step) -> bool {
     match step {
-        Step::CreateGrid { .. }
+        Step::JoinMember { .. }
+        | Step::DisjoinMember { .. }
+        | Step::RemoveGhostMember { .. }
+        | Step::SetUpReplication { .. }
+        | Step::PromotePrimary { .. }
+        | Step::CancelTask { .. }
+        | Step::CreateGrid { .. }
         | Step::UpdateGrid { .. }
         | Step::DeleteGrid { .. }
         | Step::UploadTemplate { .. }
-        | Step::DeleteTemplate { .. }
-        | Step::CancelTask { .. } => true,
+        | Step::DeleteTemplate { .. } => true,
         Step::SetTemplate { .. }
         | Step::ScaleStatefulSet { .. }
         | Step::ResetMember { .. }
@@ -112,6 +114,5 @@ fn is_asked_of_the_group(step: &Step) -> bool {
         | Step::GrowVolume { .. }
         | Step::RollMember { .. }
         | Step::DeleteStatefulSet { .. } => false,
-        step => is_a_task(step),
     }
 }

@@ -48,8 +48,23 @@ fn a_refusal_of_the_password_is_not_one_of_the_grid() {
 fn what_is_only_put_off_is_neither_given_up_nor_void() {
     let mut world = changing();
     world.wanted.paused = true;
+    let Decision::Wait(waiting) = world.settled() else { panic!("it is sent in spite of that") };
+    assert_eq!(waiting.reason, Reason::Paused);
+    world.wanted.paused = false;
+    assert!(matches!(world.settled(), Decision::Resend { .. }), "it is still to be done");
+}
+
+#[test]
+fn a_grid_in_error_is_not_deleted_again_while_a_member_is_away_that_may_hold_its_entries() {
+    let mut world = world(GridStatus::Error);
+    begun(&mut world);
+    let Decision::Run { step, .. } = world.settled() else { panic!("nothing is sent") };
+    world.intend(step);
+    assert!(matches!(world.settled(), Decision::Resend { .. }));
+    world.seen.reports.remove(&1);
+    world.seen.pods.get_mut(&1).unwrap().ready = false;
     let decision = world.settled();
-    assert!(matches!(decision, Decision::Resend { .. }), "{decision:?}");
+    assert!(!matches!(decision, Decision::Resend { .. }), "{decision:?}");
 }
 
 #[test]
