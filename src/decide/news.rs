@@ -169,9 +169,11 @@ fn tells_of_our_group(inputs: Inputs<'_>, report: &Report, member: &Member) -> b
         && (!is_only_one || view.members.iter().all(|listed| is_known(&listed.name)))
 }
 
-/// Whether who was to leave the group says that it is in none, or has no pod that could say so.
+/// Whether who was to leave the group says that it is in none. One without a pod says nothing: until
+/// its place is given up its pod comes back, on its volume.
 fn has_left(inputs: Inputs<'_>, gone: &MemberRef) -> bool {
     let (seen, state) = (inputs.seen, inputs.state);
-    !seen.pods.contains_key(&gone.ordinal)
+    let no_place = state.committed.replicas.is_some_and(|replicas| gone.ordinal >= replicas);
+    (no_place && !seen.pods.contains_key(&gone.ordinal))
         || views::own_view(seen, state, gone.ordinal, &gone.name) == OwnView::Alone
 }

@@ -460,11 +460,7 @@ impl<'a> Plan<'a> {
         }
         if let Err(waiting) = whole {
             if self.is_overdue() {
-                // It was to be brought back, and its pod is still the one that did not come back.
-                return match self.pods.away_on(&self.digest).last() {
-                    Some(stuck) => self.roll(operation, *stuck),
-                    None => self.halt(&waiting),
-                };
+                return self.halt(&waiting);
             }
             return Decision::Wait(Waiting::new(Reason::RollingBack, waiting.message));
         }

@@ -66,7 +66,7 @@ pub(super) fn settle(inputs: Inputs<'_>, open: &OpenStep) -> Decision {
         }
         Standing::Resend => match wish::now(inputs, open) {
             wish::Now::TheSame => send_again(inputs, open),
-            wish::Now::PutOff(waiting) => Decision::Wait(waiting),
+            wish::Now::PutOff(waiting) => in_doubt(inputs, open, waiting),
             wish::Now::Other => wish::given_up(inputs, open),
         },
     }

@@ -11,7 +11,7 @@ use crate::decide::{self, Decision, Inputs, Waiting};
 pub(super) enum Now {
     /// The same: it is sent again.
     TheSame,
-    /// Nothing yet, for this reason.
+    /// Nothing yet, for this reason: it is not sent, and void once nothing of it can come about.
     PutOff(Waiting),
     /// Something else, or nothing any more.
     Other,
@@ -73,9 +73,9 @@ fn is_wiped(inputs: Inputs<'_>, member: &MemberRef) -> bool {
     claim.is_none_or(|claim| claim.uid != member.claim_uid || claim.deleting)
 }
 
-/// Whether a step would be sent again, were it still to be done.
+/// Whether a step would be sent again, were it still to be done now.
 pub(super) fn is_given_up(inputs: Inputs<'_>, open: &OpenStep) -> bool {
-    standing(inputs, open) == Standing::Resend && matches!(now(inputs, open), Now::Other)
+    standing(inputs, open) == Standing::Resend && !matches!(now(inputs, open), Now::TheSame)
 }
 
 /// Ends a step that would not be decided any more. A request to the API server cannot be on its way

@@ -48,7 +48,7 @@ fn a_refusal_of_the_password_is_not_one_of_the_grid() {
 fn what_is_only_put_off_is_neither_given_up_nor_void() {
     let mut world = changing();
     world.wanted.paused = true;
-    let Decision::Wait(waiting) = world.settled() else { panic!("it is sent in spite of that") };
+    let Decision::InDoubt(waiting) = world.settled() else { panic!("it is sent in spite of that") };
     assert_eq!(waiting.reason, Reason::Paused);
     world.wanted.paused = false;
     assert!(matches!(world.settled(), Decision::Resend { .. }), "it is still to be done");
