@@ -15,6 +15,7 @@ pub mod grids;
 pub mod join;
 pub mod membership;
 pub mod news;
+pub mod older;
 pub mod replication;
 pub mod roll;
 pub mod spare;
@@ -34,7 +35,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use xsld_journal::event::{Event, Goal, Step, StepKey, Text, bounded_evidence};
-use xsld_journal::state::CacheState;
+use xsld_journal::state::{Acted, CacheState};
 
 use crate::crd::conditions::ConditionReason as Reason;
 use crate::observation::Observation;
@@ -74,6 +75,10 @@ pub struct Wanted {
     /// Whether that template may take the place of the committed one: the spec asks for other pods
     /// than those were made for, or somebody consented to what only the operator makes otherwise.
     pub may_roll: bool,
+    /// What the annotation says by which people confirm an older spec.
+    pub confirms: Option<String>,
+    /// What was acted on for this very object in a stream before this one.
+    pub acted_before: Option<Acted>,
     /// How members are rolled.
     pub rollout: roll::Rollout,
     /// Whether the configuration database is to have a replica.
@@ -174,6 +179,22 @@ pub struct Inputs<'a> {
     pub promote_command: &'a str,
 }
 
+impl Inputs<'_> {
+    /// Why nothing new is done for the spec, though it may ask for something; none when it is followed.
+    pub fn standstill(self) -> Option<Waiting> {
+        if let Some(found) = &self.state.older {
+            return Some(older::told(self.wanted, found));
+        }
+        let message = "spec.paused is set: stopped at a step boundary";
+        self.wanted.paused.then(|| Waiting::new(Reason::Paused, message))
+    }
+
+    /// Whether the volumes go with the cache. What an older spec says of them is not followed.
+    pub fn deletes_volumes(self) -> bool {
+        self.wanted.delete_volumes && self.state.older.is_none()
+    }
+}
+
 /// Why nothing is done just now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiting {
@@ -252,6 +273,9 @@ pub fn decide(inputs: Inputs<'_>) -> Decision {
             name: wanted.name.clone(),
         }]);
     }
+    if let Some(event) = older::news(inputs) {
+        return Decision::Record(vec![event]);
+    }
     if let Some(events) = news::news(inputs) {
         return Decision::Record(events);
     }
@@ -262,7 +286,7 @@ pub fn decide(inputs: Inputs<'_>) -> Decision {
         return steps::settle(inputs, aside);
     }
     if !wanted.deleting
-        && !wanted.paused
+        && inputs.standstill().is_none()
         && let Some(decision) = replication::lost_primary(inputs)
     {
         return decision;
@@ -279,11 +303,8 @@ fn anew(inputs: Inputs<'_>) -> Decision {
     if wanted.deleting {
         return deletion::decide(inputs);
     }
-    if wanted.paused {
-        if let Some(decision) = roll::before_pause(inputs) {
-            return decision;
-        }
-        return Decision::wait(Reason::Paused, "spec.paused is set: stopped at a step boundary");
+    if let Some(standstill) = inputs.standstill() {
+        return roll::before_pause(inputs).unwrap_or(Decision::Wait(standstill));
     }
     if let (Some(held), true) = (&wanted.held, makes_the_first_pods(inputs)) {
         return Decision::Wait(held.clone());

@@ -302,8 +302,8 @@ fn adopting(why: &str) -> Finding {
 fn went_back(why: &str) -> Finding {
     let message = format!(
         "the API server was set back to an older state: {why}. What is seen counts from now on, \
-         and nothing is destroyed before the rebuild quiet is over: look at every spec until then, \
-         or set spec.paused"
+         and nothing is destroyed before the rebuild quiet is over. A spec that is older than what was \
+         acted on is not followed before somebody confirms it: look for SpecOlder"
     );
     Finding { reason: "ClusterRestored", message }
 }

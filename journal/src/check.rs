@@ -582,6 +582,8 @@ pub(crate) fn told_of(event: &Event) -> Option<(StepKey, bool)> {
         | Event::MemberAdopted { .. }
         | Event::AdoptionNoted { .. }
         | Event::GridsLeftOut { .. }
+        | Event::SpecOlder { .. }
+        | Event::SpecConfirmed { .. }
         | Event::CacheClosed { .. } => None,
     }
 }

@@ -9,6 +9,7 @@
 //! skipped, flattened or hold free JSON values.
 
 mod bound;
+mod names;
 mod step;
 
 pub use bound::{bounded, bounded_evidence};
@@ -549,44 +550,24 @@ pub enum Event {
         /// How they were seen, in words.
         reason: String,
     },
-}
-
-impl Event {
-    /// Stable snake_case name, as stored in the envelope and shown.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Genesis { .. } => "genesis",
-            Self::EpochBegun { .. } => "epoch_begun",
-            Self::Gap { .. } => "gap",
-            Self::CacheOpened { .. } => "cache_opened",
-            Self::OperationBegun { .. } => "operation_begun",
-            Self::StepIntended { .. } => "step_intended",
-            Self::StepAccepted { .. } => "step_accepted",
-            Self::StepUnknown { .. } => "step_unknown",
-            Self::StepSucceeded { .. } => "step_succeeded",
-            Self::StepFailed { .. } => "step_failed",
-            Self::StepVoid { .. } => "step_void",
-            Self::StepNotSent { .. } => "step_not_sent",
-            Self::OperationParked { .. } => "operation_parked",
-            Self::OperationResumed { .. } => "operation_resumed",
-            Self::OperationEnded { .. } => "operation_ended",
-            Self::Bootstrapped { .. } => "bootstrapped",
-            Self::MemberSeen { .. } => "member_seen",
-            Self::MemberLost { .. } => "member_lost",
-            Self::TrustPinned { .. } => "trust_pinned",
-            Self::Adopted { .. } => "adopted",
-            Self::GridAdopted { .. } => "grid_adopted",
-            Self::MemberAbsent { .. } => "member_absent",
-            Self::VolumeRetained { .. } => "volume_retained",
-            Self::Decided { .. } => "decided",
-            Self::CacheClosed { .. } => "cache_closed",
-            Self::TemplateAdopted { .. } => "template_adopted",
-            Self::RecordsRetired { .. } => "records_retired",
-            Self::CacheLeft { .. } => "cache_left",
-            Self::ObjectGone { .. } => "object_gone",
-            Self::MemberAdopted { .. } => "member_adopted",
-            Self::AdoptionNoted { .. } => "adoption_noted",
-            Self::GridsLeftOut { .. } => "grids_left_out",
-        }
-    }
+    /// The spec is older than one that was acted on: the API server was set back, or somebody restored
+    /// the object. Until somebody confirms it, it takes nothing away. Refused while such a one waits.
+    SpecOlder {
+        /// Its `metadata.generation`.
+        generation: i64,
+        /// The size that it asks for.
+        size: u32,
+        /// The newest generation that was acted on.
+        acted: i64,
+        /// The size that was acted on last, where one was.
+        acted_size: Option<u32>,
+    },
+    /// Somebody confirmed a spec that was found to be older. What was acted on before counts no more.
+    /// Refused while none waits for it.
+    SpecConfirmed {
+        /// Its `metadata.generation`.
+        generation: i64,
+        /// The size that it asks for.
+        size: u32,
+    },
 }

@@ -393,6 +393,13 @@ pub struct CacheState {
     /// taken over.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub unspent: BTreeMap<String, Survivor>,
+    /// The newest spec that was acted on, as far as the operations that are remembered do not tell it,
+    /// or that was confirmed. Read by [`CacheState::acted_on`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acted: Option<Acted>,
+    /// A spec that is older than what was acted on, until somebody confirms it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub older: Option<Older>,
     /// Whether the group was bootstrapped (or adopted).
     pub bootstrapped: bool,
     /// Whether this state was rebuilt from the world, and not yet by records of its own.
@@ -505,6 +512,8 @@ impl LogState {
             | Event::CacheClosed { .. }
             | Event::CacheLeft { .. }
             | Event::MemberAdopted { .. }
+            | Event::SpecOlder { .. }
+            | Event::SpecConfirmed { .. }
             | Event::AdoptionNoted { .. } => {
                 return Err(illegal(event, "it belongs to a cache's stream"));
             }
@@ -546,11 +555,13 @@ pub(super) fn refuse_if(
     if condition { Err(illegal(event, reason)) } else { Ok(()) }
 }
 
+mod acted;
 mod append;
 mod ending;
 mod table;
 mod tried;
 
+pub use acted::{Acted, Older};
 pub use tried::{Failure, REPEATS_KEPT, Repeat, Tried};
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! One pass over one cache.
 
+mod tell;
 mod wanted;
 
 use std::sync::Arc;
@@ -11,12 +12,12 @@ use xsld_journal::event::{Event, OperationId, Ordinal, Step};
 use xsld_journal::record::text_for_event;
 use xsld_journal::state::CacheState;
 
-use super::findings::{Findings, Thing, hindrances};
+use super::findings::{Findings, hindrances};
 use super::mark::{self, Put, Whose};
 use super::resolve::resolve;
 use super::standing::Standing;
 use super::{Context, Error, Subject, credentials, grids, labels, objects, step, templates};
-use crate::crd::{FINALIZER, XsldCache, XsldCacheStatus};
+use crate::crd::{FINALIZER, XsldCache};
 use crate::decide::watch::Watch;
 use crate::decide::{
     Cascade, Decision, Inputs, Wanted, decide, deletion, replication, roll, spare, steps,
@@ -26,9 +27,9 @@ use crate::execute::Target;
 use crate::manifests::{Budgets, CommittedTemplate, Evictions};
 use crate::observation::{Blocks, Observation};
 use crate::observe::{self, Access, Objects, facts};
-use crate::status::{self, Problem, publish};
+use crate::status;
 use crate::times::Times;
-use crate::validate::{self, Invalid, ValidCache};
+use crate::validate::{self, ValidCache};
 
 /// Records that one pass may append before it looks again.
 const RECORDS_MAX: usize = 16;
@@ -95,7 +96,8 @@ pub async fn reconcile(
     let valid = validate::cache(object);
     let action = match (valid, deleting) {
         (Err(invalid), false) => {
-            tell_unseen(context, object, &subject, (&invalid, &[]), &mut findings).await;
+            let unseen = (&*invalid, &[][..]);
+            tell::tell_unseen(context, object, &subject, unseen, &mut findings).await;
             findings.next_action()
         }
         (valid, _) => {
@@ -144,7 +146,7 @@ async fn examine(
         let problems = findings.problems().to_vec();
         // What is not told yet changes nothing of what was told.
         if !problems.is_empty() {
-            tell_unseen(context, object, subject, (&[], &problems), findings).await;
+            tell::tell_unseen(context, object, subject, (&[], &problems), findings).await;
         }
         return Ok(Action::requeue(findings.next(context.times.poll_active)));
     };
@@ -189,6 +191,7 @@ impl<'a> Pass<'a> {
     ) -> Result<Self, Error> {
         let (mut wanted, template_json) = wanted::wanted(object, subject, valid.as_ref(), &grids);
         wanted.cascade = standing.cascade;
+        wanted.acted_before = context.acted_before(subject);
         let state = context.store.state(subject.stream).unwrap_or_default();
         wanted.may_roll = wanted::may_roll(context, object, subject, valid.as_ref(), &state);
         let (objects, mut seen) =
@@ -264,7 +267,8 @@ impl<'a> Pass<'a> {
 
     /// The primary, where it has a budget of its own.
     fn own_budget(&self) -> Option<Ordinal> {
-        self.watch.movable_primary().filter(|_| !self.wanted.paused)
+        let still = self.inputs(&self.state).standstill();
+        self.watch.movable_primary().filter(|_| still.is_none())
     }
 
     /// How many may be evicted: none while that would finish off a volume whose claim was deleted.
@@ -315,6 +319,11 @@ impl<'a> Pass<'a> {
             }
             match decide(self.inputs(&self.state)) {
                 Decision::Record(events) => {
+                    if let Some(waiting) =
+                        step::unproven(self.context, self.object, &events).await?
+                    {
+                        return Ok(Some(waiting));
+                    }
                     let operation = self.state.operation.as_ref().map(|operation| operation.id);
                     if !self.note(operation, events).await? {
                         return Ok(None);
@@ -490,23 +499,8 @@ impl<'a> Pass<'a> {
             selector: self.subject.identity.selector_text(),
             now: context.clock.wall(),
         });
-        publish(context, self.object, &status, findings).await;
+        tell::publish(context, self.object, &status, findings).await;
     }
-}
-
-/// Writes the status of a cache. That it is refused is told by an Event and the log.
-async fn publish(
-    context: &Context,
-    object: &XsldCache,
-    status: &XsldCacheStatus,
-    findings: &mut Findings<'_>,
-) {
-    let name = object.metadata.name.as_deref().unwrap_or_default();
-    let write = async {
-        let (client, timeout) = (&context.client, context.times.request);
-        Ok(publish::publish_cache(client, object, status, timeout).await?)
-    };
-    findings.write(&Thing::new("status of XsldCache", name), "", write).await;
 }
 
 /// What a decision looks at. Without access to the members no task is known by its command.
@@ -562,39 +556,4 @@ async fn look(
         observe::growth::ask(client, identity, &mut seen, storage, timeout).await;
     }
     Ok((objects, seen))
-}
-
-/// Tells a status without a look at the world: the spec is broken, or the world cannot be read.
-async fn tell_unseen(
-    context: &Context,
-    object: &XsldCache,
-    subject: &Subject,
-    (invalid, problems): (&[Invalid], &[Problem]),
-    findings: &mut Findings<'_>,
-) {
-    let state = context.store.state(subject.stream).unwrap_or_default();
-    let committed = state.committed.template.as_ref().and_then(|committed| {
-        let text = context.store.text(&committed.text)?;
-        CommittedTemplate::read(&text, &committed.digest).ok()
-    });
-    let status = status::cache(&status::CacheInputs {
-        object,
-        invalid,
-        problems,
-        asked: false,
-        seen: None,
-        state: &state,
-        decision: None,
-        head: context.store.stream_head(subject.stream),
-        journal_id: context.store.head().journal_id,
-        gap: context.store.log_state().gap.clone(),
-        image: committed.as_ref().and_then(CommittedTemplate::image),
-        target_image: None,
-        wanted_template: None,
-        update: None,
-        no_evictions: None,
-        selector: subject.identity.selector_text(),
-        now: context.clock.wall(),
-    });
-    publish(context, object, &status, findings).await;
 }

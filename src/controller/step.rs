@@ -5,8 +5,8 @@ use xsld_journal::event::{Event, Step, StepKey, Text, bounded};
 use xsld_journal::state::{OpenStep, Progress};
 
 use super::pass::Pass;
-use super::{Error, mark};
-use crate::crd::ConditionReason as Reason;
+use super::{Context, Error, mark};
+use crate::crd::{ConditionReason as Reason, XsldCache};
 use crate::decide::{Decision, decide};
 use crate::execute::{Effect, execute};
 
@@ -119,6 +119,22 @@ async fn not_yet(pass: &Pass<'_>, step: &Step) -> Result<Option<Decision>, Error
     Ok(taken.map(|why| Decision::wait(Reason::Deferred, format!("nothing is done: {why}"))))
 }
 
+/// Why what was found may not be recorded yet: an old version of a cache, which a slow watch may show,
+/// has an older spec as one that was restored has. The live one tells them apart.
+pub(super) async fn unproven(
+    context: &Context,
+    object: &XsldCache,
+    events: &[Event],
+) -> Result<Option<Decision>, Error> {
+    let rests_on_the_spec =
+        |event: &Event| matches!(event, Event::SpecOlder { .. } | Event::SpecConfirmed { .. });
+    if !events.iter().any(rests_on_the_spec) {
+        return Ok(None);
+    }
+    let taken = mark::taken(context, object).await?;
+    Ok(taken.map(|why| Decision::wait(Reason::Deferred, format!("nothing is recorded: {why}"))))
+}
+
 /// Why nothing may be sent yet in this term.
 fn waits_for_its_term(pass: &Pass<'_>, step: &Step) -> Option<Decision> {
     let context = pass.context;
@@ -158,5 +174,44 @@ fn outcome(key: StepKey, effect: Effect) -> Event {
         Effect::Refused { reason } => Event::StepFailed { key, reason, evidence: "{}".to_owned() },
         Effect::NotSent { reason } => Event::StepNotSent { key, reason },
         Effect::Unknown { reason } => Event::StepUnknown { key, reason },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::rehearse::tests::{context, server};
+    use super::*;
+
+    fn cache(generation: i64, mark: &str) -> XsldCache {
+        serde_json::from_value(json!({
+            "apiVersion": "xsld.ibm.com/v1alpha1", "kind": "XsldCache",
+            "metadata": {"name": "c", "namespace": "team", "uid": "u", "generation": generation,
+                "annotations": {"xsld.ibm.com/operated-by": mark}},
+            "spec": {"license": "accept", "size": 1},
+        }))
+        .unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_spec_that_looks_older_is_recorded_only_if_the_live_one_is() {
+        let mark = "team/00000000-0000-0000-0000-000000000001";
+        let found = Event::SpecOlder { generation: 3, size: 1, acted: 7, acted_size: Some(3) };
+        let confirmed = Event::SpecConfirmed { generation: 3, size: 1 };
+        for (live, is_proven) in [(3, true), (8, false)] {
+            let path = "/apis/xsld.ibm.com/v1alpha1/namespaces/team/xsldcaches/c";
+            let (client, asked) = server(json!({path: cache(live, mark)}));
+            let (context, _store) = context(&client);
+            let seen = cache(3, mark);
+            for event in [&found, &confirmed] {
+                let waits = unproven(&context, &seen, std::slice::from_ref(event)).await.unwrap();
+                assert_eq!(waits.is_none(), is_proven, "{waits:?}");
+            }
+            assert_eq!(asked.lock().unwrap().len(), 2);
+            let other = Event::OperationResumed { evidence: String::new() };
+            assert_eq!(unproven(&context, &seen, &[other]).await.unwrap(), None);
+            assert_eq!(asked.lock().unwrap().len(), 2, "what rests on no spec costs no read");
+        }
     }
 }

@@ -7,6 +7,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use uuid::Uuid;
 use xsld_journal::event::OperationId;
 use xsld_journal::record::StreamId;
+use xsld_journal::state::Acted;
 use xsld_journal::store::Store;
 
 use super::{Context, Subject};
@@ -23,9 +24,14 @@ pub(crate) fn stream_of(store: &dyn Store, uid: &str, deleting: bool) -> Option<
         if !state.closed || deleting && !state.left {
             break;
         }
-        stream = StreamId(Uuid::new_v5(&stream.0, b"again"));
+        stream = again(stream);
     }
     Some(stream)
+}
+
+/// The stream that follows on this one, once it is closed, for the same object.
+pub(crate) fn again(stream: StreamId) -> StreamId {
+    StreamId(Uuid::new_v5(&stream.0, b"again"))
 }
 
 impl Context {
@@ -44,6 +50,17 @@ impl Context {
     pub(super) fn begins_again(&self, object: &XsldCache, subject: &Subject) -> bool {
         let first = object.uid().and_then(|uid| uid.parse().ok()).map(StreamId);
         first != Some(subject.stream) && self.store.state(subject.stream).is_none()
+    }
+
+    /// What was acted on for a cache in the streams before its present one.
+    pub(super) fn acted_before(&self, subject: &Subject) -> Option<Acted> {
+        let mut stream = StreamId(subject.identity.uid.parse().ok()?);
+        let mut acted = None;
+        while stream != subject.stream {
+            acted = self.store.state(stream)?.acted_after(acted);
+            stream = again(stream);
+        }
+        acted
     }
 
     /// The operation that is open.

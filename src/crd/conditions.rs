@@ -253,6 +253,8 @@ reasons! {
     ContainerFails,
     /// A password or secret key that a named Secret holds breaks a rule of the product.
     SecretInvalid,
+    /// The spec is older than one that was acted on, and a person has to confirm it.
+    SpecOlder,
 }
 
 #[cfg(test)]

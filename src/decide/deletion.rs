@@ -25,7 +25,7 @@ pub(super) fn decide(inputs: Inputs<'_>) -> Decision {
     if leaves_all(inputs) {
         return leave(inputs);
     }
-    let goal = Goal::Gone { delete_volumes: wanted.delete_volumes };
+    let goal = Goal::Gone { delete_volumes: inputs.deletes_volumes() };
     let Some(operation) = &state.operation else {
         return Decision::Begin {
             kind: OperationKind::Delete,
@@ -76,7 +76,9 @@ pub(super) fn decide(inputs: Inputs<'_>) -> Decision {
     }
     let former = inputs.seen.claims.values().filter(|claim| is_of_a_former_cache(claim, state));
     let former: Vec<_> = former.map(|claim| claim.name.as_str()).collect();
-    if inputs.wanted.delete_volumes && !former.is_empty() {
+    if wanted.delete_volumes && !inputs.deletes_volumes() {
+        reason = format!("{reason}; its volumes stay: its spec was older than what was acted on");
+    } else if wanted.delete_volumes && !former.is_empty() {
         let names = former.join(", ");
         reason = format!("{reason}; what a former cache of this name left stays as well: {names}");
     }
@@ -94,12 +96,12 @@ fn goes_too<'a>(
     operation: &Operation,
     in_use: impl Fn(&Ordinal) -> bool,
 ) -> Option<(Ordinal, &'a ClaimFacts, Receipt)> {
-    let Inputs { wanted, seen, state, .. } = inputs;
+    let Inputs { seen, state, .. } = inputs;
     let mut claims = seen.claims.iter().filter(|(place, claim)| !claim.deleting && !in_use(place));
     claims.find_map(|(ordinal, claim)| {
         let tried = operation.tried(&format!("delete_volume/{}", claim.uid));
         let empty = claim.never_bound && !state.knows_claim(&claim.uid);
-        let receipt = match wanted.delete_volumes && !is_of_a_former_cache(claim, state) {
+        let receipt = match inputs.deletes_volumes() && !is_of_a_former_cache(claim, state) {
             true => Receipt::CacheDeleted,
             false if empty && tried < UNASKED_MAX => Receipt::NeverBound { claim: evidence(claim) },
             false => return None,

@@ -263,9 +263,17 @@ pub fn put_off(inputs: Inputs<'_>, uid: &str, grid: &WantedGrid) -> Option<Waiti
     if inputs.state.operation.as_ref().is_some_and(|operation| operation.goal == goal) {
         return None;
     }
-    if inputs.wanted.paused {
-        let message = format!("spec.paused of the XsldCache is set: grid {} waits", grid.name);
-        return Some(Waiting::new(Reason::Paused, message));
+    if let Some(standstill) = inputs.standstill() {
+        let message = match standstill.reason {
+            Reason::Paused => "spec.paused of the XsldCache is set",
+            _ => {
+                "the spec of the XsldCache is older than what was acted on, and nobody confirmed it"
+            }
+        };
+        return Some(Waiting::new(
+            standstill.reason,
+            format!("{message}: grid {} waits", grid.name),
+        ));
     }
     if let Some(Decision::Wait(held)) =
         converge::held(inputs, task.kind(), &goal, &cause(grid, task))

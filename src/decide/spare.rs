@@ -15,7 +15,7 @@ use crate::xsld::view::{Answer, GridStatus};
 /// itself. `own` is the member that has a budget of its own, in which nobody counts it among the others.
 pub fn forbidden(inputs: Inputs<'_>, own: Option<Ordinal>) -> Option<String> {
     let operation = inputs.state.operation.as_ref()?;
-    let stands_still = inputs.wanted.paused || operation.parked.is_some();
+    let stands_still = inputs.standstill().is_some() || operation.parked.is_some();
     (stands_still && counts_on_all(operation.kind)).then(|| in_the_way(inputs, operation, own))?
 }
 
@@ -25,7 +25,7 @@ pub fn forbidden(inputs: Inputs<'_>, own: Option<Ordinal>) -> Option<String> {
 /// what the group has.
 pub fn forbids(inputs: Inputs<'_>, own: Option<Ordinal>) -> bool {
     let Some(operation) = &inputs.state.operation else { return false };
-    let goes_on = !inputs.wanted.paused && operation.parked.is_none();
+    let goes_on = inputs.standstill().is_none() && operation.parked.is_none();
     counts_on_all(operation.kind) && (goes_on || forbidden(inputs, own).is_some())
 }
 

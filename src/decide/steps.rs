@@ -473,6 +473,7 @@ pub(crate) fn window(inputs: Inputs<'_>) -> Duration {
         | Step::RemoveGhostMember { survivor, .. }
         | Step::SetUpReplication { primary: survivor, .. } => {
             views::changed(inputs.seen, survivor.ordinal, &survivor.incarnation)
+                || wish::is_given_up(inputs, open)
         }
         // What cannot be read, or is not to be sent again, is judged once nothing of it can be on its
         // way any more.

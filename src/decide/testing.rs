@@ -55,6 +55,8 @@ impl World {
             cascade: Cascade::Delete,
             template: ("d1".into(), Text::Inline("{}".into())),
             may_roll: false,
+            confirms: None,
+            acted_before: None,
             rollout: Rollout { partition: 0, deadline: Duration::from_secs(1800), rollback: false },
             replicate: true,
             primary_grace: Duration::from_secs(600),
@@ -159,6 +161,12 @@ impl World {
         self.now += span;
         self.observe();
         self.decide()
+    }
+
+    /// Looks once more after `span`.
+    pub(crate) fn now_is_later(&mut self, span: Duration) {
+        self.now += span;
+        self.observe();
     }
 
     /// The decision once the settle time has passed without a change.

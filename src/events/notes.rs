@@ -74,6 +74,8 @@ fn tell(event: &Event, state: &CacheState) -> Option<Told> {
         | Event::MemberAdopted { .. }
         | Event::GridAdopted { .. }
         | Event::CacheLeft { .. }
+        | Event::SpecOlder { .. }
+        | Event::SpecConfirmed { .. }
         | Event::TemplateAdopted { .. } => found(event, state),
         Event::CacheClosed { reason } => closed(reason, state),
         // Bookkeeping: nothing in the world changed that a person would want to hear of.
@@ -228,6 +230,19 @@ fn found(event: &Event, state: &CacheState) -> Option<Told> {
             Told::warning("Adopted", "Adopt", message)
         }
         Event::CacheLeft { reason, .. } => left(reason, state),
+        Event::SpecOlder { generation, size, acted, .. } => Told::warning(
+            "SpecOlder",
+            "ObserveSpec",
+            format!(
+                "the spec is of generation {generation} with size {size}, and generation {acted} was \
+                 acted on: nothing is done for it before somebody confirms it"
+            ),
+        ),
+        Event::SpecConfirmed { generation, size } => Told::normal(
+            "SpecConfirmed",
+            "ObserveSpec",
+            format!("the spec of generation {generation} with size {size} was confirmed"),
+        ),
         Event::MemberAdopted { member, .. } => Told::warning(
             "MemberAdopted",
             "Adopt",

@@ -90,7 +90,8 @@ impl Rehearsal<'_> {
     /// Nothing is to be done just now: what is on its way comes to its end, then proofs ripen. When
     /// neither changes the decision, it stands.
     fn pass_time(&mut self, decision: &Decision) -> ControlFlow<End> {
-        if matches!(decision, Decision::Wait(waiting) if waiting.reason == Reason::Paused) {
+        if matches!(decision, Decision::Wait(it) if [Reason::Paused, Reason::SpecOlder].contains(&it.reason))
+        {
             return ControlFlow::Break(stands(&self.ideal, decision));
         }
         if self.ideal.finish_running() {

@@ -214,7 +214,7 @@ fn claim_of(inputs: Inputs<'_>, ordinal: Ordinal, uid: &str) -> Claim {
 
 /// What the step does not say of itself.
 fn note(inputs: Inputs<'_>, step: &Step) -> Option<String> {
-    let Inputs { wanted, seen, state, .. } = inputs;
+    let Inputs { seen, state, .. } = inputs;
     let note = match step {
         Step::SetTemplate { digest, .. } => {
             let former = state.former.as_ref().is_some_and(|former| former.digest == *digest);
@@ -235,7 +235,7 @@ fn note(inputs: Inputs<'_>, step: &Step) -> Option<String> {
         Step::RollMember { member, .. } if views::primary(seen, state) == Some(member.ordinal) => {
             "it is the primary: the group takes no change until it is back"
         }
-        Step::DeleteStatefulSet { .. } if wanted.delete_volumes => {
+        Step::DeleteStatefulSet { .. } if inputs.deletes_volumes() => {
             "its pods end, then the claims go"
         }
         Step::DeleteStatefulSet { .. } => "its pods end, and the claims stay",

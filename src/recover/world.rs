@@ -12,6 +12,7 @@ use xsld_journal::store::Store;
 use super::anchor::Anchor;
 use super::{Error, timed};
 use crate::controller::Scope;
+use crate::controller::streams::again;
 use crate::crd::XsldCache;
 use crate::manifests::FIELD_MANAGER;
 
@@ -68,7 +69,7 @@ pub async fn look(
 pub struct Remembered {
     /// The newest term.
     pub epoch: u64,
-    /// The caches that were not deleted.
+    /// The caches, also those that were deleted or left.
     pub caches: Vec<(StreamId, std::sync::Arc<CacheState>)>,
     /// The records after the anchor's.
     pub tail: Vec<Record>,
@@ -80,10 +81,9 @@ impl Remembered {
     /// # Errors
     /// When its records cannot be read.
     pub fn of(store: &dyn Store, anchor: &Anchor) -> Result<Self, Error> {
-        let open = |(_, state): &(StreamId, std::sync::Arc<CacheState>)| !state.closed;
         Ok(Self {
             epoch: store.head().epoch.0,
-            caches: store.streams().into_iter().filter(open).collect(),
+            caches: store.streams(),
             tail: store.scan(anchor.seq.saturating_add(1))?,
         })
     }
@@ -110,7 +110,7 @@ pub fn went_back(remembered: &Remembered, anchor: &Anchor, world: &World) -> Opt
             anchor.seq
         ));
     }
-    world.caches.iter().find_map(|cache| older(cache, caches, tail))
+    world.caches.iter().find_map(|cache| older(cache, caches))
 }
 
 /// The first destructive step of the tail whose effect was had.
@@ -133,30 +133,28 @@ fn unanchored(tail: &[Record]) -> Option<u64> {
     None
 }
 
-fn older(
-    cache: &Cache,
-    known: &[(StreamId, std::sync::Arc<CacheState>)],
-    tail: &[Record],
-) -> Option<String> {
+fn older(cache: &Cache, known: &[(StreamId, std::sync::Arc<CacheState>)]) -> Option<String> {
     let Cache { namespace, name, uid, generation } = cache;
-    let stream = uid.parse().ok().map(StreamId)?;
-    let Some((_, state)) = known.iter().find(|(known, _)| *known == stream) else {
-        let former =
-            known.iter().find(|(_, state)| state.namespace == *namespace && state.name == *name)?;
-        return Some(format!(
-            "the XsldCache {namespace}/{name} is another object ({uid}) than the one that the \
-             journal knows ({}) and whose end it has not recorded",
-            former.0
-        ));
-    };
-    let begun = tail.iter().filter(|record| record.envelope.stream == stream);
-    let recorded = begun
-        .filter_map(|record| match &record.event {
-            Event::OperationBegun { cause, .. } => Some(cause.generation),
-            _ => None,
-        })
-        .chain(state.operation.as_ref().map(|operation| operation.cause.generation))
-        .max()?;
+    let find = |stream: StreamId| known.iter().find(|(known, _)| *known == stream);
+    let mut stream = uid.parse().ok().map(StreamId)?;
+    let mut acted = None;
+    // One that was left and came back goes on in another stream. One that was found to be older counts
+    // until somebody confirms it: this start is as careful as the first.
+    while let Some((_, state)) = find(stream) {
+        acted = state.acted_after(acted);
+        stream = again(stream);
+    }
+    let open = |state: &CacheState| !state.closed && state.namespace == *namespace;
+    let former = known.iter().find(|(_, state)| open(state) && state.name == *name);
+    if find(uid.parse().ok().map(StreamId)?).is_none() {
+        return former.map(|(former, _)| {
+            format!(
+                "the XsldCache {namespace}/{name} is another object ({uid}) than the one that the \
+                 journal knows ({former}) and whose end it has not recorded"
+            )
+        });
+    }
+    let recorded = acted?.generation;
     (recorded > *generation).then(|| {
         format!(
             "the XsldCache {namespace}/{name} is of generation {generation}, and the journal has \

@@ -9,7 +9,7 @@ use super::facts::{Facts, Group};
 use super::fit::{names, sentence};
 use super::{hindrance, operation, ready};
 use crate::crd::{ConditionReason as Reason, ConditionType as Type, MemberOnline, ReplicationMode};
-use crate::decide::storage;
+use crate::decide::{older, storage};
 use crate::observation::Growth;
 use crate::validate;
 
@@ -40,9 +40,11 @@ fn progressing(facts: &Facts<'_>) -> Verdict {
             let (reason, message) = hindrance::behind(facts, waiting);
             return Verdict::yes(reason, message);
         }
-        if inputs.object.spec.paused && open.step.is_none() && open.parked.is_none() {
-            let message = format!("spec.paused is set: {} waits", operation::named(open));
-            return Verdict::yes(Reason::Paused, message);
+        if let Some((reason, why)) = standstill(facts)
+            && open.step.is_none()
+            && open.parked.is_none()
+        {
+            return Verdict::yes(reason, format!("{why}: {} waits", operation::named(open)));
         }
         return Verdict::yes(operation::reason(open), operation::message(open));
     }
@@ -63,8 +65,8 @@ fn progressing(facts: &Facts<'_>) -> Verdict {
         let (reason, message) = unseen(facts);
         return Verdict::unknown(reason, message);
     }
-    if inputs.object.spec.paused {
-        return Verdict::no(Reason::Paused, "spec.paused is set and no operation is open");
+    if let Some((reason, why)) = standstill(facts) {
+        return Verdict::no(reason, format!("{why} and no operation is open"));
     }
     Verdict::no(Reason::Settled, "no operation is open")
 }
@@ -112,9 +114,11 @@ pub(super) fn joined(facts: &Facts<'_>) -> Verdict {
     let reason = match (&facts.inputs.state.operation, waiting(facts)) {
         (Some(open), _) if open.kind.touches_membership() => operation::reason(open),
         (_, Some(waiting)) => waiting.reason,
-        _ if facts.inputs.object.spec.paused => Reason::Paused,
-        _ if missing.is_empty() => Reason::ViewsDiffer,
-        _ => Reason::Deferred,
+        _ => match standstill(facts) {
+            Some((reason, _)) => reason,
+            None if missing.is_empty() => Reason::ViewsDiffer,
+            None => Reason::Deferred,
+        },
     };
     Verdict::no(reason, message)
 }
@@ -208,6 +212,9 @@ fn deferred(facts: &Facts<'_>) -> Verdict {
     }
     if facts.deleting {
         return Verdict::no(Reason::Settled, "no wish of the spec waits");
+    }
+    if let Some(message) = spec_older(facts) {
+        return Verdict::yes(Reason::SpecOlder, with_drains(facts, message));
     }
     if spec.paused {
         return match unmet(facts) {
@@ -354,6 +361,9 @@ fn needs_attention(facts: &Facts<'_>) -> Verdict {
     if let Some((reason, message)) = degraded::volume_going(facts) {
         return Verdict::yes(reason, message);
     }
+    if let Some(message) = spec_older(facts) {
+        return Verdict::yes(Reason::SpecOlder, message);
+    }
     if let Some(waiting) = waiting(facts)
         && is_for_a_person(waiting.reason)
     {
@@ -380,6 +390,23 @@ fn needs_attention(facts: &Facts<'_>) -> Verdict {
     Verdict::no(Reason::Settled, "nothing waits for a person")
 }
 
+/// What is told of a spec that is older than what was acted on, until somebody confirms it.
+pub(super) fn spec_older(facts: &Facts<'_>) -> Option<String> {
+    let older = facts.inputs.state.older.as_ref()?;
+    let metadata = &facts.inputs.object.metadata;
+    let name = metadata.name.as_deref().unwrap_or_default();
+    let object = (metadata.namespace.as_deref().unwrap_or_default(), name);
+    Some(older::words(object, metadata.generation.unwrap_or(0), facts.size, older))
+}
+
+/// Why nothing new is done for the spec; none when it is followed.
+pub(super) fn standstill(facts: &Facts<'_>) -> Option<(Reason, &'static str)> {
+    match facts.inputs.state.older {
+        Some(_) => Some((Reason::SpecOlder, "the spec is older than what was acted on")),
+        None => facts.inputs.object.spec.paused.then_some((Reason::Paused, "spec.paused is set")),
+    }
+}
+
 /// Whether nothing but a person can change what is waited for.
 fn is_for_a_person(reason: Reason) -> bool {
     matches!(
@@ -397,6 +424,7 @@ fn is_for_a_person(reason: Reason) -> bool {
             | Reason::WriteRefused
             | Reason::ReadRefused
             | Reason::NameTaken
+            | Reason::SpecOlder
     )
 }
 

@@ -120,7 +120,7 @@ pub(super) fn waiting<'a>(facts: &Facts<'a>) -> Option<&'a Waiting> {
         | Decision::Run { .. }
         | Decision::Resend { .. } => return None,
     };
-    (waiting.reason != Reason::Paused).then_some(waiting)
+    (![Reason::Paused, Reason::SpecOlder].contains(&waiting.reason)).then_some(waiting)
 }
 
 fn entrypoint(facts: &Facts<'_>) -> Option<Why> {

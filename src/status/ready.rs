@@ -69,10 +69,12 @@ fn under_way(facts: &Facts<'_>) -> Option<Verdict> {
     if let Some(open) = &inputs.state.operation {
         let (reason, message) = match waiting {
             Some(waiting) if open.parked.is_none() => hindrance::behind(facts, waiting),
-            _ if inputs.object.spec.paused && open.step.is_none() && open.parked.is_none() => {
-                (Reason::Paused, format!("spec.paused is set: {} waits", operation::named(open)))
-            }
-            _ => (operation::reason(open), operation::message(open)),
+            _ => match super::cache::standstill(facts) {
+                Some((reason, why)) if open.step.is_none() && open.parked.is_none() => {
+                    (reason, format!("{why}: {} waits", operation::named(open)))
+                }
+                _ => (operation::reason(open), operation::message(open)),
+            },
         };
         return Some(Verdict::no(reason, message));
     }
@@ -116,10 +118,10 @@ fn not_seen(facts: &Facts<'_>) -> Option<Verdict> {
 fn not_complete(facts: &Facts<'_>) -> Option<Verdict> {
     let inputs = facts.inputs;
     let no = |(reason, message)| Some(Verdict::no(reason, message));
-    if inputs.object.spec.paused
+    if let Some((reason, why)) = super::cache::standstill(facts)
         && let Some(what) = super::cache::unmet(facts)
     {
-        return no((Reason::Paused, format!("spec.paused is set: {what} waits")));
+        return no((reason, format!("{why}: {what} waits")));
     }
     if let Some(why) = impairment(facts) {
         return no(why);
@@ -129,8 +131,8 @@ fn not_complete(facts: &Facts<'_>) -> Option<Verdict> {
         return Some(joined);
     }
     if let Some(what) = beyond(facts) {
-        let reason = if inputs.object.spec.paused { Reason::Paused } else { Reason::Deferred };
-        return no((reason, what));
+        let standstill = super::cache::standstill(facts);
+        return no((standstill.map_or(Reason::Deferred, |(reason, _)| reason), what));
     }
     let serving = facts.members.iter().filter(|member| member.wanted).all(|member| {
         member.online == MemberOnline::True && !member.moved() && member.has_ready_pod()

@@ -34,7 +34,7 @@ const SUFFIX: &str = ".jsonl";
 pub(super) const FORMAT: u32 = 1;
 /// Version of what the transition table makes of records. It is raised when old records fold to
 /// another state than before while the shape of the state stays; another shape is noticed anyway.
-pub const FOLD_VERSION: u32 = 5;
+pub const FOLD_VERSION: u32 = 6;
 /// How many checkpoints are kept: the newest, and one to fall back on.
 const KEPT: usize = 2;
 

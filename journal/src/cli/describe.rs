@@ -50,6 +50,10 @@ pub(super) fn describe(event: &Event) -> String {
             format!("{} at {}", member.member.name, member.address)
         }
         Event::AdoptionNoted { held, template } => held_text(held, template.as_deref()),
+        Event::SpecOlder { generation, size, acted, acted_size, .. } => {
+            older_text(*generation, *size, *acted, *acted_size)
+        }
+        Event::SpecConfirmed { generation, size } => spec_text(*generation, *size),
         Event::GridAdopted { name, .. } => format!("grid {name}"),
         Event::TemplateAdopted { name, .. } => format!("template {name}"),
         Event::MemberAbsent { member, receipt } => {
@@ -67,6 +71,19 @@ pub(super) fn describe(event: &Event) -> String {
             format!("{}: {reason}", [&grids[..], &again[..]].concat().join(", "))
         }
     }
+}
+
+fn spec_text(generation: i64, size: u32) -> String {
+    format!("generation {generation}, size {size}")
+}
+
+fn older_text(generation: i64, size: u32, acted: i64, acted_size: Option<u32>) -> String {
+    let spec = spec_text(generation, size);
+    let newest = acted_size.map_or_else(
+        || format!("generation {acted}"),
+        |size| format!("{},", spec_text(acted, size)),
+    );
+    format!("{spec}, though {newest} was acted on")
 }
 
 fn adopted_text(members: &[AdoptedMember], replicas: Option<u32>) -> String {
@@ -151,6 +168,7 @@ pub(super) fn mood(event: &Event) -> Mood {
         | Event::StepVoid { .. }
         | Event::StepNotSent { .. }
         | Event::OperationParked { .. }
+        | Event::SpecOlder { .. }
         | Event::OperationEnded { end: End::Superseded { .. } } => Mood::Doubt,
         Event::StepFailed { .. }
         | Event::OperationEnded { end: End::Failed { .. } }
@@ -173,6 +191,7 @@ pub(super) fn mood(event: &Event) -> Mood {
         | Event::MemberAdopted { .. }
         | Event::AdoptionNoted { .. }
         | Event::GridsLeftOut { .. }
+        | Event::SpecConfirmed { .. }
         | Event::MemberAbsent { .. }
         | Event::VolumeRetained { .. }
         | Event::Decided { .. }

@@ -107,6 +107,8 @@ impl Event {
             | Self::MemberAbsent { .. }
             | Self::VolumeRetained { .. }
             | Self::AdoptionNoted { .. }
+            | Self::SpecOlder { .. }
+            | Self::SpecConfirmed { .. }
             | Self::TemplateAdopted { .. } => {}
         }
         cut

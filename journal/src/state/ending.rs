@@ -48,7 +48,10 @@ impl CacheState {
         self.remember_tried(&ended);
         self.recent.push_back(ended);
         while self.recent.len() > RECENT_OPERATIONS_MAX {
-            self.recent.pop_front();
+            if let Some(forgotten) = self.recent.pop_front() {
+                let EndedOperation { begun_seq, kind, goal, cause, .. } = forgotten;
+                self.keep_acted(begun_seq, kind, &goal, &cause);
+            }
         }
     }
 

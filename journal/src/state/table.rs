@@ -78,6 +78,7 @@ impl CacheState {
             }
             Event::Decided { .. } => self.hear(stamp, event),
             Event::GridsLeftOut { .. } => self.leave_out(stamp, event),
+            Event::SpecOlder { .. } | Event::SpecConfirmed { .. } => self.judge_spec(stamp, event),
             Event::CacheClosed { .. } | Event::CacheLeft { .. } => self.close(stamp, event),
             Event::ObjectGone { uid, .. } => self.forget_object(event, uid),
         }
@@ -145,6 +146,8 @@ impl CacheState {
             | Event::Decided { .. }
             | Event::ObjectGone { .. }
             | Event::GridsLeftOut { .. }
+            | Event::SpecOlder { .. }
+            | Event::SpecConfirmed { .. }
             | Event::CacheClosed { .. }
             | Event::CacheLeft { .. } => {
                 return Err(illegal(event, "it is not about a member, a volume or a grid"));

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use kube::ResourceExt;
 use xsld_journal::record::text_for_event;
 use xsld_journal::state::CacheState;
 
 use super::super::{Context, Subject, grids};
 use crate::crd::{OnFailure, ReplicationMode, ResetHalfJoined, VolumePolicy, XsldCache};
-use crate::decide::{Cascade, Wanted, roll};
+use crate::decide::{Cascade, Wanted, older, roll};
 use crate::manifests::{self, CommittedTemplate};
 use crate::validate::ValidCache;
 
@@ -41,6 +42,8 @@ pub(super) fn wanted(
         cascade: Cascade::Delete,
         template: (digest, text),
         may_roll: false,
+        confirms: object.annotations().get(older::ANNOTATION_CONFIRM).cloned(),
+        acted_before: None,
         rollout: rollout(valid),
         replicate: valid.is_some_and(|valid| valid.replication.mode == ReplicationMode::Auto),
         primary_grace: valid.map_or(Duration::MAX, |valid| valid.replication.primary_grace),

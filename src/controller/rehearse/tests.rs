@@ -35,10 +35,10 @@ impl Transport for Nobody {
 }
 
 /// What an API server was asked.
-type Asked = Arc<Mutex<Vec<String>>>;
+pub(in crate::controller) type Asked = Arc<Mutex<Vec<String>>>;
 
 /// An API server with these objects by path. It answers reads only, and notes all that is asked.
-fn server(objects: Value) -> (kube::Client, Asked) {
+pub(in crate::controller) fn server(objects: Value) -> (kube::Client, Asked) {
     let asked = Asked::default();
     let noted = asked.clone();
     let answer = move |request: Request<Body>| {

@@ -28,6 +28,9 @@ pub(super) fn now(inputs: Inputs<'_>, open: &OpenStep) -> Now {
         Step::ResetMember { member } => is_wiped(inputs, member),
         _ => false,
     };
+    if is_wanted_again(inputs, &open.step) {
+        return Now::Other;
+    }
     if asks_itself || is_half_done {
         return Now::TheSame;
     }
@@ -47,6 +50,14 @@ pub(super) fn now(inputs: Inputs<'_>, open: &OpenStep) -> Now {
         Decision::Wait(waiting) if is_asked_of_the_group(&open.step) => Now::PutOff(waiting),
         _ => Now::Other,
     }
+}
+
+/// Whether a member that was to leave is to stay: the spec has come to want it, or is an older one that
+/// nobody has confirmed.
+fn is_wanted_again(inputs: Inputs<'_>, step: &Step) -> bool {
+    let Inputs { wanted, state, .. } = inputs;
+    let wants = |member: &MemberRef| member.ordinal < wanted.size || state.older.is_some();
+    matches!(step, Step::DisjoinMember { member, .. } if !wanted.deleting && wants(member))
 }
 
 /// Whether two steps ask for the same. Which member is asked matters for who may still answer, and not
@@ -80,9 +91,10 @@ pub(super) fn is_given_up(inputs: Inputs<'_>, open: &OpenStep) -> bool {
 
 /// Ends a step that would not be decided any more. A request to the API server cannot be on its way
 /// any more and names its object by UID, so it is void. What was asked of the group is not sent again,
-/// and is void once nothing of it can come about.
+/// and is void once nothing of it can come about: a task, when none was seen for the orphan time.
 pub(super) fn given_up(inputs: Inputs<'_>, open: &OpenStep) -> Decision {
-    if !is_asked_of_the_group(&open.step) {
+    let is_past = is_a_task(&open.step) && inputs.watch.settled(inputs.times.orphan);
+    if is_past || !is_asked_of_the_group(&open.step) {
         return close(inputs, Event::StepVoid { key: open.key, evidence: proof(inputs) });
     }
     let message = format!(

@@ -1,7 +1,7 @@
 //! Journals beside API servers of another time.
 
 use uuid::Uuid;
-use xsld_journal::event::{Cause, Goal, OperationId, OperationKind, Step, StepKey};
+use xsld_journal::event::{Cause, End, Goal, OperationId, OperationKind, Step, StepKey};
 use xsld_journal::record::Epoch;
 use xsld_journal::store::Append;
 use xsld_journal::store::memory::MemoryStore;
@@ -136,6 +136,47 @@ fn a_generation_that_went_back_means_an_older_api_server() {
     story.begin(3);
     let told = story.judged(&anchor, &world(UID, 2)).unwrap();
     assert!(told.contains("generation 2") && told.contains("generation 3"), "{told}");
+}
+
+/// The anchor moves on every half minute, and what was acted on before it counts all the same. The
+/// generation of a DataGrid is not its cache's.
+#[test]
+fn a_generation_that_was_acted_on_long_ago_is_remembered_and_that_of_a_grid_is_none() {
+    let story = Story::new();
+    story.begin(3);
+    story.add(StreamId(UID), Some(OPERATION), Event::OperationEnded { end: End::Succeeded });
+    let goal = Goal::Grid { grid_uid: "u".into(), name: "g".into(), digest: "d".into() };
+    let cause = Cause { generation: 90, reason: "a grid".into() };
+    let grid = Event::OperationBegun { kind: OperationKind::GridCreate, goal, cause };
+    story.add(StreamId(UID), Some(OPERATION), grid);
+    let anchor = story.anchor();
+    assert_eq!(story.judged(&anchor, &world(UID, 3)), None, "it is the cache's own that counts");
+    let told = story.judged(&anchor, &world(UID, 2)).unwrap();
+    assert!(told.contains("generation 2") && told.contains("generation 3"), "{told}");
+    let (acted, acted_size) = (3, Some(1));
+    let found = Event::SpecOlder { generation: 2, size: 1, acted, acted_size };
+    story.add(StreamId(UID), Some(OPERATION), found);
+    assert!(story.judged(&story.anchor(), &world(UID, 2)).is_some(), "nobody confirmed it");
+    let confirmed = Event::SpecConfirmed { generation: 2, size: 1 };
+    story.add(StreamId(UID), Some(OPERATION), confirmed);
+    assert_eq!(story.judged(&story.anchor(), &world(UID, 2)), None);
+}
+
+/// What was left to another operator, or went with its object, and is there again.
+#[test]
+fn a_cache_that_came_back_is_as_old_as_what_was_acted_on_before_it_was_left() {
+    let story = Story::new();
+    story.begin(7);
+    let left = Event::CacheLeft { reason: "gone".into(), evidence: "{}".into() };
+    story.add(StreamId(UID), Some(OPERATION), left);
+    let again = crate::controller::streams::again(StreamId(UID));
+    let anchor = story.anchor();
+    let told = story.judged(&anchor, &world(UID, 3)).unwrap();
+    assert!(told.contains("generation 3") && told.contains("generation 7"), "{told}");
+    story.add(again, None, Event::CacheOpened { namespace: "team".into(), name: "c".into() });
+    let anchor = story.anchor();
+    assert!(story.judged(&anchor, &world(UID, 3)).is_some(), "it has a stream of its own again");
+    assert_eq!(story.judged(&anchor, &world(UID, 7)), None, "a healthy one is no finding");
 }
 
 #[test]

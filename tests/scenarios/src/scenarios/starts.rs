@@ -12,7 +12,7 @@ use xsld_journal::record::Record;
 use super::bootstrap::MINUTE;
 use super::losses::{claims, lose};
 use super::scale::CHANGE;
-use crate::context::{Context, Kind, Person, READER, Seen, is_true};
+use crate::context::{Context, Kind, Person, READER, Seen, condition, is_true};
 use crate::{Result, Scenario};
 
 /// The rebuild quiet of this world, less a tick of the clock, in microseconds.
@@ -34,9 +34,10 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         Scenario::new("starts::a_forked_journal_is_read_only_until_a_person_decides", |c| {
             Box::pin(forked(c))
         }),
-        Scenario::new("starts::an_api_server_set_back_is_told_and_nothing_goes_at_once", |c| {
-            Box::pin(set_back(c))
-        }),
+        Scenario::new(
+            "starts::an_api_server_set_back_is_told_and_its_older_spec_takes_nothing_away",
+            |c| Box::pin(set_back(c)),
+        ),
         Scenario::new("starts::an_anchor_set_back_alone_is_told", |c| Box::pin(anchor_set_back(c))),
     ]
 }
@@ -275,12 +276,61 @@ async fn set_back(c: &Context) -> Result {
     // The status was set back too, and says Ready until the first look.
     c.wait_for(Kind::Cache, "c", "no longer Ready", MINUTE, |cache| !is_true(cache, "Ready", None))
         .await?;
+    older_is_told(c, "with size 2").await?;
+    // After another start, and changed until its generation is beyond what was acted on, it is as old
+    // as before.
+    c.kill_operator().await?;
+    c.start_operator().await?;
+    c.wait("its term to begin", MINUTE, async || {
+        let terms = c.recorded("epoch_begun")?;
+        Ok(Seen::when(terms == 3, || format!("{terms} terms")))
+    })
+    .await?;
+    for paused in [true, false, true, false] {
+        c.patch(Kind::Cache, "c", json!({"spec": {"paused": paused}})).await?;
+    }
+    older_is_told(c, "with size 2").await?;
+    let gone = |c: &Context| -> Result<usize> {
+        Ok(c.count("disjoined", "c-1")? + c.count("ghost_removed", "c-1")?)
+    };
+    c.wait_views("c", 2, 2 * CHANGE).await?;
+    ensure!(gone(c)? == 0, "c-1 went for the sake of an older spec");
+    confirm_older(c).await?;
     c.ready("c", 1, 2 * CHANGE).await?;
     ensure!(c.count("join_started", "c-1")? == 1, "c-1 was joined again");
-    // Its pod went with the replicas that were set back: it may be away when it is disjoined.
-    let left = c.count("disjoined", "c-1")? + c.count("ghost_removed", "c-1")?;
-    ensure!(left == 1, "c-1 left {left} times");
-    quiet_was_kept(c)
+    ensure!(gone(c)? == 1, "c-1 left {} times", gone(c)?);
+    quiet_was_kept(c)?;
+    // The same generation is not older than itself.
+    c.kill_operator().await?;
+    c.start_operator().await?;
+    c.ready("c", 1, MINUTE).await?;
+    let found = (c.recorded("spec_older")?, c.recorded("spec_confirmed")?);
+    ensure!(found == (1, 1), "found and confirmed {found:?} times");
+    Ok(())
+}
+
+/// Confirms the older spec as the condition says.
+async fn confirm_older(c: &Context) -> Result {
+    let live = c.get(Kind::Cache, "c").await?;
+    let told = condition(&live, "NeedsAttention").and_then(|told| told["message"].as_str());
+    let confirm =
+        told.and_then(|told| told.rsplit_once("confirm-generation=")).context("no word")?.1;
+    let confirm =
+        json!({"metadata": {"annotations": {"xsld.ibm.com/confirm-generation": confirm}}});
+    c.patch(Kind::Cache, "c", confirm).await?;
+    Ok(())
+}
+
+/// The older spec is told as it is and as it was.
+async fn older_is_told(c: &Context, was: &str) -> Result {
+    c.wait_for(Kind::Cache, "c", "told as older", 2 * CHANGE, |cache| {
+        let told = condition(cache, "NeedsAttention").filter(|it| it["reason"] == "SpecOlder");
+        let message = told.and_then(|told| told["message"].as_str()).unwrap_or_default();
+        let confirm = format!("confirm-generation={}", cache["metadata"]["generation"]);
+        ["asks for size 1", was, &confirm].iter().all(|words| message.contains(*words))
+    })
+    .await?;
+    Ok(())
 }
 
 /// The anchor alone is older than a destructive step that was sent.
