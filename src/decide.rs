@@ -16,6 +16,8 @@ pub mod join;
 pub mod membership;
 pub mod news;
 pub mod older;
+pub mod parts;
+mod question;
 pub mod replication;
 pub mod roll;
 pub mod spare;
@@ -337,7 +339,9 @@ fn from_members_on(inputs: Inputs<'_>) -> Decision {
 }
 
 /// What cannot be decided by what is seen now, by a word that stays the same as long as it is the same
-/// doubt: the watch measures how long, and what lasts is told to a person.
+/// doubt: the watch measures how long, and what lasts is told to a person. A step is in doubt without
+/// the needed views, too; who stands behind an entry is not asked without them, so that it is the same
+/// doubt as before.
 pub fn undecided(inputs: Inputs<'_>) -> Option<String> {
     let state = inputs.state;
     if !state.bootstrapped {
@@ -345,6 +349,9 @@ pub fn undecided(inputs: Inputs<'_>) -> Option<String> {
     }
     if let Some(open) = state.open_cancel().or(state.open_step()) {
         return steps::is_in_doubt(inputs, open).then(|| open.key.0.to_string());
+    }
+    if views::needed(inputs.seen, state, u32::MAX).is_none() {
+        return inputs.watch.undecided().map(str::to_owned);
     }
     stray::is_undecided(inputs).then(|| "stray".to_owned())
 }

@@ -4,7 +4,7 @@
 
 mod shown;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -15,7 +15,7 @@ pub use self::shown::{Shown, Sight, Unread};
 use crate::clock::Moment;
 use crate::manifests::{self, Identity, Whose};
 use crate::xsld::text::{Redactor, bounded};
-use crate::xsld::view::{Answer, GridStatus, GridView, GroupView, TaskView};
+use crate::xsld::view::{Answer, GridView, GroupView, TaskView};
 
 /// One pass over one cache.
 #[derive(Clone, Debug, PartialEq)]
@@ -338,27 +338,6 @@ impl Report {
     }
 }
 
-/// What must be equal in two observations for them to prove something together.
-///
-/// Member names, UIDs, addresses, online, parts in replication, tasks, claim UIDs, replicas, the incarnation of every
-/// member read, and whether its task list was read. Progress and times are left out: they change
-/// without meaning anything.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Stable {
-    set: Option<(String, u32)>,
-    pods: Vec<StablePod>,
-    claims: Vec<(Ordinal, String, bool)>,
-    views: Vec<StableReport>,
-    grids: Option<Vec<(String, String)>>,
-    templates: Option<Vec<(String, String)>>,
-}
-
-/// Process, address, whether it runs, whether it is ending.
-type StablePod = (Ordinal, Incarnation, Option<String>, bool, bool);
-type StableReport = (Ordinal, Incarnation, Option<StableView>, Option<BTreeSet<StableTask>>);
-type StableView = (String, bool, Vec<(String, Option<String>, String)>);
-type StableTask = (u64, Option<String>, String);
-
 impl Observation {
     /// Takes over why pods are not there or do not start from a look of a moment ago that asked more,
     /// as far as those pods are as they were.
@@ -370,82 +349,10 @@ impl Observation {
         }
     }
 
-    /// The part of this observation that two equal ones must share.
-    pub fn stable(&self) -> Stable {
-        Stable {
-            set: self.stateful_set.as_ref().map(|set| (set.uid.clone(), set.replicas)),
-            pods: self
-                .pods
-                .iter()
-                .map(|(ordinal, pod)| {
-                    let incarnation = pod.incarnation.clone();
-                    (*ordinal, incarnation, pod.address.clone(), pod.running, pod.deleting)
-                })
-                .collect(),
-            claims: self
-                .claims
-                .iter()
-                .map(|(ordinal, claim)| (*ordinal, claim.uid.clone(), claim.deleting))
-                .collect(),
-            views: self
-                .reports
-                .iter()
-                .map(|(ordinal, report)| {
-                    let view = match &report.group {
-                        Answer::Known(view) => Some(stable_view(view)),
-                        Answer::Refused { .. } | Answer::Unknown { .. } => None,
-                    };
-                    let tasks = report.read_tasks().map(stable_tasks);
-                    (*ordinal, report.incarnation.clone(), view, tasks)
-                })
-                .collect(),
-            grids: match &self.grids {
-                Some(Answer::Known(grids)) => Some(stable_shown(grids, stable_grid)),
-                _ => None,
-            },
-            templates: match &self.templates {
-                Some(Answer::Known(templates)) => Some(stable_shown(templates, String::clone)),
-                _ => None,
-            },
-        }
-    }
-
     /// Whether any member that answered runs a task.
     pub fn any_task_running(&self) -> bool {
         self.reports.values().filter_map(Report::read_tasks).flatten().any(TaskView::is_running)
     }
-}
-
-fn stable_view(view: &GroupView) -> StableView {
-    let members = view
-        .members
-        .iter()
-        .map(|member| {
-            let (status, part) = (&member.status, &member.replication);
-            let status = format!("{status:?} {:?} {part:?}", member.primary);
-            (member.name.clone(), member.address.clone(), status)
-        })
-        .collect();
-    (view.name.clone(), view.stale, members)
-}
-
-/// Each thing that is shown, and which could not be read, whatever the reason.
-fn stable_shown<T>(shown: &Shown<T>, told: impl Fn(&T) -> String) -> Vec<(String, String)> {
-    let there = shown.there().iter().map(|(name, thing)| (name.clone(), told(thing)));
-    let unread = shown.unread().keys().map(|name| (name.clone(), "unread".to_owned()));
-    there.chain(unread).collect()
-}
-
-/// Its fields, and whether it is in error: how far it is otherwise means nothing.
-fn stable_grid(grid: &GridView) -> String {
-    format!("{:?} {}", grid.fields, grid.status == GridStatus::Error)
-}
-
-fn stable_tasks(tasks: &[TaskView]) -> BTreeSet<StableTask> {
-    tasks
-        .iter()
-        .map(|task| (task.id, task.description.clone(), format!("{:?}", task.status)))
-        .collect()
 }
 
 #[cfg(test)]

@@ -230,20 +230,12 @@ impl<'a> Pass<'a> {
     }
 
     fn watched(&mut self) {
-        let inputs = self.inputs(&self.state);
-        let (task, window) = (steps::running_task(inputs), steps::window(inputs));
-        let key = self.state.open_step().map(|open| open.key);
-        let watch = std::mem::take(&mut self.watch);
         let now = self.context.clock.now();
-        self.watch = watch.observe(self.seen.stable(), now, key, task, window);
+        self.watch = steps::observed(self.inputs(&self.state), now);
         self.note_operation();
         self.watch.note_lost_primary(replication::unseen_primary(&self.seen, &self.state));
-        // Without the needed views it is the same doubt as before.
-        let state = &self.state;
-        if !state.bootstrapped || views::needed(&self.seen, state, u32::MAX).is_some() {
-            let undecided = undecided(self.inputs(state));
-            self.watch.note_undecided(undecided);
-        }
+        let undecided = undecided(self.inputs(&self.state));
+        self.watch.note_undecided(undecided);
         self.watch.note_missed(views::missed_an_answer(&self.seen, &self.state));
         // While nobody is evicted at all it does not matter which budget forbids it.
         if self.watch.movable_primary().is_none() || self.evictions() == Evictions::One {

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use xsld_journal::event::{AdoptedMember, Event, HeldClaim, Ordinal, Text};
 
+use super::question::Question;
 use super::{Decision, Inputs, Waiting, evidence, membership, views};
 use crate::crd::conditions::ConditionReason as Reason;
 use crate::manifests;
@@ -216,7 +217,7 @@ fn is_kept(inputs: Inputs<'_>, ordinal: Ordinal) -> bool {
     journal_is_lost(inputs) || inputs.seen.claims.get(&ordinal).is_some_and(older)
 }
 
-fn judged(inputs: Inputs<'_>) -> Judgement {
+pub(super) fn judged(inputs: Inputs<'_>) -> Judgement {
     let (seen, words) = (inputs.seen, words(inputs));
     let unasked = match journal_is_lost(inputs) || is_kept(inputs, 0) {
         true => BTreeSet::new(),
@@ -238,8 +239,8 @@ pub(super) fn is_first(inputs: Inputs<'_>) -> bool {
 
 /// The records by which the group is taken over, once two whole looks agree and nothing runs.
 pub(super) fn adopted(inputs: Inputs<'_>) -> Option<Vec<Event>> {
-    let Inputs { seen, state, watch, times, .. } = inputs;
-    if seen.any_task_running() || !watch.settled(times.rebuild_quiet) {
+    let Inputs { seen, state, times, .. } = inputs;
+    if seen.any_task_running() {
         return None;
     }
     let set = seen.stateful_set.as_ref().filter(|set| !set.deleting)?;
@@ -260,6 +261,12 @@ pub(super) fn adopted(inputs: Inputs<'_>) -> Option<Vec<Event>> {
         Some(AdoptedMember { member, catalog, address })
     };
     let members = members.iter().map(of).collect::<Option<Vec<_>>>()?;
+    let listed = view.members.iter();
+    let listed = listed.filter_map(|member| manifests::ordinal_of(&state.name, &member.name));
+    let listed: Vec<Ordinal> = listed.collect();
+    if !Question::Adoption(&listed).is_settled(inputs, times.rebuild_quiet) {
+        return None;
+    }
     let (template, waits) = template(inputs);
     Some(records(inputs, members, set.replicas, template, &held(inputs, view), waits))
 }

@@ -94,37 +94,70 @@ pub fn table(facts: Facts) -> (u8, Verdict) {
 /// or only stale ones, prove nothing. With no established survivor left, the leaving member's own
 /// view that lists it counts as present.
 pub fn presence(seen: &Observation, state: &CacheState, ordinal: Ordinal, name: &str) -> Presence {
+    judge(seen, state, ordinal, name).0
+}
+
+/// Who shows that a member is absent: the primary, and more than half of the catalogs that run.
+pub(super) struct Majority {
+    /// The primary.
+    pub(super) primary: Ordinal,
+    /// The catalogs among those that do.
+    pub(super) agree: Vec<Ordinal>,
+    /// So many of them are not enough.
+    pub(super) half: usize,
+}
+
+/// Who shows that a member is absent; none while it is not proven to be.
+pub(super) fn majority(
+    seen: &Observation,
+    state: &CacheState,
+    ordinal: Ordinal,
+    name: &str,
+) -> Option<Majority> {
+    judge(seen, state, ordinal, name).1
+}
+
+fn judge(
+    seen: &Observation,
+    state: &CacheState,
+    ordinal: Ordinal,
+    name: &str,
+) -> (Presence, Option<Majority>) {
     let survivors: Vec<Ordinal> =
         state.members.keys().copied().filter(|other| *other != ordinal).collect();
     if survivors.is_empty() {
         let own = seen.reports.get(&ordinal).and_then(Report::fresh_group);
         let lists_itself = own.is_some_and(|view| view.member(name).is_some());
-        return if lists_itself { Presence::Present } else { Presence::Unknown };
+        return (if lists_itself { Presence::Present } else { Presence::Unknown }, None);
     }
     let Some(primary) = primary(seen, state).filter(|primary| *primary != ordinal) else {
-        return Presence::Unknown;
+        return (Presence::Unknown, None);
     };
-    let Some(first) = view_of(seen, state, primary) else { return Presence::Unknown };
+    let Some(first) = view_of(seen, state, primary) else { return (Presence::Unknown, None) };
     let views: Vec<_> = survivors
         .iter()
         .filter_map(|other| view_of(seen, state, *other).map(|view| (*other, view)))
         .collect();
     let listed = views.iter().filter(|(_, view)| view.member(name).is_some()).count();
     if listed == views.len() {
-        return Presence::Present;
+        return (Presence::Present, None);
     }
     if listed > 0 {
-        return Presence::Unknown;
+        return (Presence::Unknown, None);
     }
-    let is_catalog = |other: Ordinal| {
-        state.members.get(&other).is_some_and(|member| {
+    let counts = |other: Ordinal| {
+        let runs = seen.pods.get(&other).is_some_and(|pod| pod.running);
+        runs && state.members.get(&other).is_some_and(|member| {
             first.member(&member.name).is_some_and(|listed| listed.catalog != Some(false))
         })
     };
-    let runs = |other: Ordinal| seen.pods.get(&other).is_some_and(|pod| pod.running);
-    let catalogs = survivors.iter().filter(|other| is_catalog(**other) && runs(**other)).count();
-    let agreeing = views.iter().filter(|(other, _)| is_catalog(*other) && runs(*other)).count();
-    if agreeing * 2 > catalogs { Presence::Absent } else { Presence::Unknown }
+    let catalogs = survivors.iter().filter(|other| counts(**other)).count();
+    let agree = views.iter().map(|(other, _)| *other).filter(|other| counts(*other));
+    let agree: Vec<Ordinal> = agree.collect();
+    match agree.len() * 2 > catalogs {
+        true => (Presence::Absent, Some(Majority { primary, agree, half: catalogs / 2 })),
+        false => (Presence::Unknown, None),
+    }
 }
 
 #[cfg(test)]

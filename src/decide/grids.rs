@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use xsld_journal::event::{Cause, End, Event, Goal, OperationKind, Step, Survivor};
 use xsld_journal::state::{OpenStep, Operation, Progress};
 
+use super::question::Question;
 use super::steps::{Standing, again, done, resumed};
 use super::{
     Decision, Inputs, Waiting, WantedGrid, WantedTemplate, converge, evidence, templates, views,
@@ -70,8 +71,8 @@ pub(super) fn not_yet(inputs: Inputs<'_>, what: &str) -> Option<Waiting> {
 
 /// What an operation does whose object cannot be read. It has no step open, so it ends once that
 /// lasts, and is begun anew when its object can be read.
-pub(super) fn unread(inputs: Inputs<'_>, why: String) -> Decision {
-    if inputs.watch.settled(inputs.times.settle) {
+pub(super) fn unread(inputs: Inputs<'_>, about: Question<'_>, why: String) -> Decision {
+    if about.is_settled(inputs, inputs.times.settle) {
         return Decision::Record(vec![Event::OperationEnded { end: End::Superseded { by: why } }]);
     }
     Decision::wait(Reason::GroupUnreachable, why)
@@ -191,7 +192,8 @@ fn begin(inputs: Inputs<'_>) -> Decision {
             continue;
         }
         // An error that passes by itself is none.
-        if task == Task::Recover && !inputs.watch.settled(inputs.times.settle) {
+        let lasts = || Question::Holders(&grid.name).is_settled(inputs, inputs.times.settle);
+        if task == Task::Recover && !lasts() {
             continue;
         }
         if let Some(waiting) = waits(inputs, uid, grid, task) {
@@ -231,10 +233,11 @@ fn waits(inputs: Inputs<'_>, uid: &str, grid: &WantedGrid, task: Task) -> Option
 /// of its tasks runs.
 fn may_still_go(inputs: Inputs<'_>, grid: &WantedGrid) -> Option<Waiting> {
     let through = inputs.state.unspent.get(&grid.name).filter(|_| !grid.deleting)?;
-    if tells(inputs, through) && inputs.watch.settled(inputs.times.settle) {
+    let (name, member) = (&grid.name, &through.name);
+    let lasts = Question::Unspent(name, through).is_settled(inputs, inputs.times.settle);
+    if tells(inputs, through) && lasts {
         return None;
     }
-    let (name, member) = (&grid.name, &through.name);
     let message = format!(
         "grid {name} waits for {member}, which was asked to delete one of that name, stood still and \
          may still do so: it goes on once {member} answers or was restarted; delete its pod if it \
@@ -319,7 +322,7 @@ fn proceed(inputs: Inputs<'_>, operation: &Operation) -> Decision {
         return ended(End::Superseded { by: format!("generation {}", grid.generation) });
     }
     if let Err(unseen) = inputs.seen.grid(name) {
-        return unread(inputs, unseen);
+        return unread(inputs, Question::Grid(name), unseen);
     }
     if operation.kind == OperationKind::GridRecover {
         return recovery::proceed(inputs, operation, grid_uid, grid);
@@ -351,10 +354,10 @@ pub(super) fn superseded(inputs: Inputs<'_>, by: &str) -> Decision {
     Decision::Record(resumed.unwrap_or_else(|| vec![ended]))
 }
 
-/// Whether what failed before is still to be left alone: only a group that has long been the same is
-/// asked once more.
+/// Whether what failed before is still to be left alone: a group is asked once more when nothing was
+/// asked of it for long.
 pub(super) fn gave_up(inputs: Inputs<'_>) -> bool {
-    !inputs.watch.settled(inputs.times.orphan)
+    !Question::Elapsed.is_settled(inputs, inputs.times.orphan)
 }
 
 fn step(task: Task, grid_uid: &str, grid: &WantedGrid, through: Survivor) -> Step {
@@ -381,7 +384,7 @@ pub(super) fn attempt(
         let end = End::Failed { reason: failure.clone() };
         return Decision::Record(vec![Event::OperationEnded { end }]);
     }
-    if attempts > 0 && !inputs.watch.settled(inputs.times.settle) {
+    if attempts > 0 && !Question::Elapsed.is_settled(inputs, inputs.times.settle) {
         let message = format!("{}: attempt {} is due soon", step.describe(), attempts + 1);
         return Decision::wait(Reason::StepFailed, message);
     }
@@ -420,7 +423,8 @@ pub(super) fn standing(inputs: Inputs<'_>, open: &OpenStep) -> Standing {
         Step::DeleteGrid { name, through, .. } => (name, through, false),
         _ => return done(),
     };
-    let past = is_past(inputs, open, through);
+    let asked = Question::GridAsked(name, through);
+    let past = is_past(inputs, open, through, asked);
     let live = match inputs.seen.grid(name) {
         Ok(live) => live,
         Err(_) if past => return Standing::Void,
@@ -460,21 +464,26 @@ pub(super) fn standing(inputs: Inputs<'_>, open: &OpenStep) -> Standing {
         }
         Some(TaskStatus::Success | TaskStatus::Unknown(_)) | None if past => Standing::Void,
         Some(TaskStatus::Success | TaskStatus::Unknown(_)) | None => {
-            again(inputs, &format!("{} is not seen to be done", open.step.describe()))
+            again(inputs, asked, &format!("{} is not seen to be done", open.step.describe()))
         }
     }
 }
 
 /// Whether nothing of an open step on a grid or a template can take effect any more: for as long as
-/// any task takes the world has been the same and no task has run. The process that took a deletion
+/// any task takes it has been the same and no task has run. The process that took a deletion
 /// must be gone, or tell its tasks: one that stands still could still carry it out, which matters
 /// while anybody wants something of that name.
-pub(super) fn is_past(inputs: Inputs<'_>, open: &OpenStep, through: &Survivor) -> bool {
-    let Inputs { seen, watch, times, .. } = inputs;
+pub(super) fn is_past(
+    inputs: Inputs<'_>,
+    open: &OpenStep,
+    through: &Survivor,
+    asked: Question<'_>,
+) -> bool {
+    let Inputs { seen, times, .. } = inputs;
     let tells = tells(inputs, through);
     let deletes = matches!(open.step, Step::DeleteGrid { .. } | Step::DeleteTemplate { .. });
     let harms = deletes && !tells && !is_let_go(inputs, &open.step);
-    watch.settled(times.orphan) && !seen.any_task_running() && !harms
+    asked.is_settled(inputs, times.orphan) && !seen.any_task_running() && !harms
 }
 
 /// Whether nobody wants anything any more of what a step on a grid or a template is about: its object

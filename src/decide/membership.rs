@@ -16,6 +16,7 @@ use xsld_journal::state::{JoinHistory, Leaving, Operation};
 pub(super) use self::reset::may_hold_data;
 use self::reset::reset;
 use super::disjoin::{Presence, presence};
+use super::question::Question;
 use super::views::{self, Listing, OwnView};
 use super::{
     ATTEMPTS_MAX, Decision, Inputs, Waiting, adoption, capacity, converge, evidence, replication,
@@ -119,7 +120,7 @@ fn run(operation: &Operation, inputs: Inputs<'_>, step: Step, evidence: String) 
             ),
         }]);
     }
-    if attempts > 0 && !inputs.watch.settled(inputs.times.settle) {
+    if attempts > 0 && !Question::Elapsed.is_settled(inputs, inputs.times.settle) {
         let message = format!("{}: attempt {} is due soon", step.describe(), attempts + 1);
         return Decision::wait(Reason::StepFailed, message);
     }
@@ -259,7 +260,7 @@ fn reclaim(inputs: Inputs<'_>, ordinal: Ordinal, leaving: &Leaving) -> Decision 
 
 /// Removes an entry of the group behind which nobody stands.
 pub(super) fn remove_entry(inputs: Inputs<'_>, ordinal: Ordinal, name: &str) -> Option<Decision> {
-    let Inputs { seen, state, watch, times, .. } = inputs;
+    let Inputs { seen, state, times, .. } = inputs;
     if let Some(waiting) = busy(inputs) {
         return Some(waiting);
     }
@@ -267,7 +268,7 @@ pub(super) fn remove_entry(inputs: Inputs<'_>, ordinal: Ordinal, name: &str) -> 
         let message = format!("no member answers through which the entry of {name} could go");
         return Some(Decision::wait(Reason::GroupUnreachable, message));
     };
-    if !watch.settled(times.settle) {
+    if !Question::Entry(ordinal).is_settled(inputs, times.settle) {
         let message = format!("the group lists {name}, which never joined: looking again");
         return Some(Decision::wait(Reason::RemovingGhostMember, message));
     }
@@ -290,7 +291,7 @@ pub(super) fn remove_entry(inputs: Inputs<'_>, ordinal: Ordinal, name: &str) -> 
 /// Recorded members whose volume is another one now, or who are absent from the group though
 /// nobody removed them.
 fn lost_members(inputs: Inputs<'_>) -> Option<Decision> {
-    let Inputs { wanted, seen, state, watch, times, .. } = inputs;
+    let Inputs { wanted, seen, state, times, .. } = inputs;
     for (ordinal, member) in &state.members {
         let ordinal = *ordinal;
         let other_volume = seen
@@ -315,7 +316,7 @@ fn lost_members(inputs: Inputs<'_>) -> Option<Decision> {
         if listing != Listing::No {
             continue;
         }
-        if !watch.settled(times.settle) {
+        if !Question::Entry(ordinal).is_settled(inputs, times.settle) {
             let message = format!("{} is missing from the group: looking again", member.name);
             return Some(Decision::wait(Reason::MemberLost, message));
         }
@@ -429,7 +430,7 @@ pub(super) fn not_ready(inputs: Inputs<'_>, ordinal: Ordinal) -> Option<Decision
 
 /// Joins the lowest wanted member that is not in the group.
 fn join_missing(inputs: Inputs<'_>) -> Option<Decision> {
-    let Inputs { wanted, seen, state, watch, times, .. } = inputs;
+    let Inputs { wanted, seen, state, times, .. } = inputs;
     let places = match name_taken(inputs) {
         Some(_) => state.committed.replicas.unwrap_or(0),
         None => wanted.size,
@@ -450,11 +451,12 @@ fn join_missing(inputs: Inputs<'_>) -> Option<Decision> {
             return Some(Decision::wait(Reason::ViewsDiffer, message));
         }
     }
+    let settled = || Question::Place(ordinal).is_settled(inputs, times.settle);
     match views::own_view(seen, state, ordinal, &name) {
         OwnView::Alone => {}
         // It is out of the group, which was read, and does not know it: nobody tells it any more.
         OwnView::Silent if views::believes_in_a_group(seen, ordinal) => {
-            if watch.settled(times.settle) {
+            if settled() {
                 return reset(inputs, ordinal);
             }
             let message = format!("{name} lists a group that does not list it: looking again");
@@ -464,7 +466,7 @@ fn join_missing(inputs: Inputs<'_>) -> Option<Decision> {
             let message = format!("{name} does not answer yet");
             return Some(Decision::wait(Reason::WaitingForPods, message));
         }
-        OwnView::Elsewhere | OwnView::InGroup if !watch.settled(times.settle) => {
+        OwnView::Elsewhere | OwnView::InGroup if !settled() => {
             let message = format!("{name} is in another group: looking again");
             return Some(Decision::wait(Reason::ResettingMember, message));
         }
@@ -528,7 +530,7 @@ fn disjoin_highest(inputs: Inputs<'_>) -> Option<Decision> {
 
 /// Replicas beyond the wanted size whose places hold no member.
 fn drop_unjoined(inputs: Inputs<'_>) -> Option<Decision> {
-    let Inputs { wanted, seen, state, watch, times, .. } = inputs;
+    let Inputs { wanted, seen, state, times, .. } = inputs;
     let committed = state.committed.replicas.unwrap_or(0);
     if committed <= wanted.size {
         return None;
@@ -543,7 +545,7 @@ fn drop_unjoined(inputs: Inputs<'_>) -> Option<Decision> {
     if let (false, Some(waiting)) = (absent, stray::waiting(inputs, |other| other == ordinal)) {
         return Some(Decision::Wait(waiting));
     }
-    if !absent || !watch.settled(times.settle) {
+    if !absent || !Question::Entry(ordinal).is_settled(inputs, times.settle) {
         let message = format!("{name} is no member: making sure that the group does not list it");
         return Some(Decision::wait(Reason::WaitingForPods, message));
     }

@@ -3,6 +3,7 @@
 use xsld_journal::event::{Event, MemberRef, Ordinal, Step};
 use xsld_journal::state::Member;
 
+use super::question::Question;
 use super::views::{self, OwnView};
 use super::{Inputs, adoption, evidence, stray};
 use crate::observation::Report;
@@ -88,7 +89,7 @@ fn bootstrapped_again(inputs: Inputs<'_>) -> Option<Event> {
     let proven = claim.uid != recorded.claim_uid
         && others_alone
         && !seen.any_task_running()
-        && inputs.watch.settled(inputs.times.orphan);
+        && Question::Everybody.is_settled(inputs, inputs.times.orphan);
     if !proven {
         return None;
     }

@@ -19,8 +19,10 @@ use xsld_journal::event::{
 use xsld_journal::state::{CacheState, Member, Operation, Parked};
 
 pub use self::ahead::primary_to_keep;
+pub(super) use self::roles::replica_in;
 pub(crate) use self::roles::unseen_primary;
 pub(super) use self::settle::standing;
+use super::question::Question;
 use super::views::{self, Listing};
 use super::{ATTEMPTS_MAX, Decision, Inputs, Wanted, converge, evidence};
 use crate::crd::conditions::ConditionReason as Reason;
@@ -41,7 +43,7 @@ pub(super) fn decide(inputs: Inputs<'_>) -> Decision {
 /// Promotes the replica of a primary that was not seen for the grace. That is an operation of its
 /// own, or a step of the one that is open: without a primary nothing could settle its step.
 pub(super) fn lost_primary(inputs: Inputs<'_>) -> Option<Decision> {
-    let Inputs { wanted, seen, state, watch, times, .. } = inputs;
+    let Inputs { wanted, seen, state, times, .. } = inputs;
     if state.open_step().is_some_and(|open| matches!(open.step, Step::PromotePrimary { .. })) {
         return None;
     }
@@ -73,7 +75,7 @@ pub(super) fn lost_primary(inputs: Inputs<'_>) -> Option<Decision> {
         let evidence = format!("{former} is replaced as the primary");
         return Some(Decision::Record(vec![Event::OperationResumed { evidence }]));
     }
-    if attempts > 0 && !watch.settled(times.settle) {
+    if attempts > 0 && !Question::Elapsed.is_settled(inputs, times.settle) {
         let message = format!("{}: attempt {} is due soon", step.describe(), attempts + 1);
         return Some(Decision::wait(Reason::SwitchingPrimary, message));
     }
@@ -111,7 +113,7 @@ fn grace(inputs: Inputs<'_>) -> Duration {
 /// member is not the primary (any more), and when its role cannot be moved: then no member that is
 /// wanted can take it, or the spec does not want replication and there is no replica.
 pub fn move_primary_away(inputs: Inputs<'_>, ordinal: Ordinal) -> Option<Decision> {
-    let Inputs { wanted, seen, state, watch, times, .. } = inputs;
+    let Inputs { wanted, seen, state, times, .. } = inputs;
     if views::marked_primary(seen, state) != Some(ordinal) {
         return None;
     }
@@ -140,7 +142,7 @@ pub fn move_primary_away(inputs: Inputs<'_>, ordinal: Ordinal) -> Option<Decisio
             park
         });
     }
-    if attempts > 0 && !watch.settled(times.settle) {
+    if attempts > 0 && !Question::Elapsed.is_settled(inputs, times.settle) {
         let message = format!("{}: attempt {} is due soon", step.describe(), attempts + 1);
         return Some(Decision::wait(Reason::StepFailed, message));
     }
@@ -233,8 +235,10 @@ fn may_have_a_replica(wanted: &Wanted, state: &CacheState) -> bool {
 /// Where a replica is to be set up: only in a group at rest that has none, and that tells the
 /// members' parts in replication.
 fn wanted_replica(inputs: Inputs<'_>) -> Option<Ordinal> {
-    let Inputs { wanted, seen, state, watch, times, .. } = inputs;
-    let at_rest = !seen.any_task_running() && watch.settled(times.settle);
+    let Inputs { wanted, seen, state, times, .. } = inputs;
+    let settled = |question: Question<'_>| question.is_settled(inputs, times.settle);
+    let at_rest =
+        !seen.any_task_running() && settled(Question::Roles) && settled(Question::AllObjects);
     if !may_have_a_replica(wanted, state) || !at_rest {
         return None;
     }
@@ -246,18 +250,22 @@ fn wanted_replica(inputs: Inputs<'_>) -> Option<Ordinal> {
         Some(replica) if roles::would_lose_its_data(seen, replica) => {}
         // It serves, unless a drain takes it together with the primary.
         Some(replica) if roles::is_online(seen, state, replica) => {
-            return ahead::replica_to_move(wanted, seen, state).map(|(_, to)| to);
+            let moved = ahead::replica_to_move(wanted, seen, state).map(|(_, to)| to);
+            return moved.filter(|to| settled(Question::Place(*to)));
         }
         // It may come back and follow again.
-        Some(_) if !watch.settled(grace(inputs)) => return None,
+        Some(replica) if !Question::Listed(replica).is_settled(inputs, grace(inputs)) => {
+            return None;
+        }
         Some(_) | None => {}
     }
     let present = roles::replica(seen, state);
-    roles::candidate(seen, state, |ordinal| ordinal < wanted.size && Some(ordinal) != present)
+    let fits = |ordinal| ordinal < wanted.size && Some(ordinal) != present;
+    roles::candidate(seen, state, fits).filter(|ordinal| settled(Question::Place(*ordinal)))
 }
 
 fn carry_on_set_up(inputs: Inputs<'_>, operation: &Operation) -> Decision {
-    let Inputs { wanted, seen, state, watch, times, .. } = inputs;
+    let Inputs { wanted, seen, state, times, .. } = inputs;
     let Goal::Replica { ordinal, name } = &operation.goal else {
         return superseded(operation, "an operation that can be carried out");
     };
@@ -305,7 +313,7 @@ fn carry_on_set_up(inputs: Inputs<'_>, operation: &Operation) -> Decision {
     if attempts >= ATTEMPTS_MAX {
         return exhausted(&step, attempts);
     }
-    if attempts > 0 && !watch.settled(times.settle) {
+    if attempts > 0 && !Question::Elapsed.is_settled(inputs, times.settle) {
         let message = format!("{}: attempt {} is due soon", step.describe(), attempts + 1);
         return Decision::wait(Reason::SettingUpReplication, message);
     }

@@ -21,6 +21,7 @@ use xsld_journal::state::{CacheState, Operation, Template};
 use self::pods::Pods;
 pub(crate) use self::pods::is_hopeless;
 use self::run::run;
+use super::question::Question;
 use super::steps::{Standing, again, done};
 use super::{Decision, Inputs, Waiting, converge, membership, replication, taken, views};
 use crate::crd::conditions::ConditionReason as Reason;
@@ -61,11 +62,7 @@ pub(super) fn decide(inputs: Inputs<'_>) -> Decision {
 pub(super) fn goes_first(inputs: Inputs<'_>) -> Option<Decision> {
     let plan = Plan::of(inputs)?;
     let is_held = taken::keeps_pods(inputs).is_some();
-    if is_held
-        || !plan.is_needed()
-        || !plan.is_in_the_way()
-        || !inputs.watch.settled(inputs.times.settle)
-    {
+    if is_held || !plan.is_needed() || !plan.stays_in_the_way() {
         return None;
     }
     match &inputs.state.operation {
@@ -164,7 +161,9 @@ pub(super) fn standing(inputs: Inputs<'_>, member: &MemberRef) -> Standing {
             let message = format!("the former pod of {} is ending", member.name);
             Standing::Running(Waiting::new(Reason::RollingImage, message))
         }
-        Some(_) => again(inputs, "the former pod is still there"),
+        Some(_) => {
+            again(inputs, Question::Objects(member.ordinal), "the former pod is still there")
+        }
         None => done(),
     }
 }
@@ -264,6 +263,15 @@ impl<'a> Plan<'a> {
         !self.pods.blocked(&self.digest).is_empty() || self.is_refused()
     }
 
+    /// Whether that stays so: a pod that crashed once may come up by itself.
+    fn stays_in_the_way(&self) -> bool {
+        let settled =
+            |question: Question<'_>| question.is_settled(self.inputs, self.inputs.times.settle);
+        let blocked = self.pods.blocked(&self.digest);
+        let stays = || blocked.iter().any(|ordinal| settled(Question::Process(*ordinal)));
+        settled(Question::Set) && (self.is_refused() || stays())
+    }
+
     /// Whether more replicas could not be set with the committed template, or the operation that was
     /// to set them ended for that, so that another template is committed first.
     fn is_refused(&self) -> bool {
@@ -346,14 +354,15 @@ impl<'a> Plan<'a> {
         back: &Result<(), Waiting>,
         placed: &Result<(), Waiting>,
     ) -> Option<Decision> {
-        let Inputs { watch, times, .. } = self.inputs;
+        let orphan = self.inputs.times.orphan;
         let nothing_left = self.committed.digest == self.digest
             && self.pods.outdated().is_some_and(|outdated| outdated.is_empty());
         if !nothing_left || back.is_err() {
             return None;
         }
         let being_placed = placed.is_err() && !grids::is_in_error(self.inputs);
-        if being_placed && !watch.settled(times.orphan) && !self.is_overdue() {
+        let settled = || Question::Roll.is_settled(self.inputs, orphan);
+        if being_placed && !settled() && !self.is_overdue() {
             return None;
         }
         Some(Decision::Record(vec![Event::OperationEnded { end: End::Succeeded }]))
@@ -504,10 +513,10 @@ impl<'a> Plan<'a> {
         }])
     }
 
-    /// The next member, once the world has settled; the primary when all is ready for that.
+    /// The next member, once all that it could hurt has settled; the primary when all is ready for that.
     fn next(&self, operation: &Operation, ordinal: u32) -> Decision {
         let inputs = self.inputs;
-        if !inputs.watch.settled(inputs.times.settle) {
+        if !Question::Roll.is_settled(inputs, inputs.times.settle) {
             let name = views::name_of(inputs.state, ordinal);
             let message = format!("{name} is next once the members have settled");
             return Decision::wait(Reason::RollingImage, message);

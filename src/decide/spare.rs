@@ -8,6 +8,7 @@ use xsld_journal::event::{OperationKind, Ordinal};
 use xsld_journal::state::Operation;
 
 use super::Inputs;
+use super::question::Question;
 use super::views::{self, Listing};
 use crate::xsld::view::{Answer, GridStatus};
 
@@ -83,12 +84,14 @@ fn unplaced(inputs: Inputs<'_>) -> Option<String> {
     let Some(Answer::Known(grids)) = &seen.grids else {
         return Some("the grids cannot be read".to_owned());
     };
-    let lasts = inputs.watch.settled(inputs.times.settle);
+    let lasts = |name: &str| Question::Holders(name).is_settled(inputs, inputs.times.settle);
     grids.statuses().find_map(|(name, status)| {
         let why = match status {
             Some(GridStatus::Online) => return None,
-            Some(GridStatus::Error) if lasts || state.left_out.contains(name) => return None,
-            Some(GridStatus::Error) => "is in error since a moment ago",
+            Some(GridStatus::Error) if state.left_out.contains(name) || lasts(name) => return None,
+            Some(GridStatus::Error) => {
+                "is in error, and that or its members were otherwise a moment ago"
+            }
             Some(GridStatus::Created | GridStatus::Unknown(_)) => {
                 "is not placed on all members and may have entries without a copy: correct it, or \
                  delete it if nobody needs them"

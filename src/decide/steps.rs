@@ -1,12 +1,17 @@
 //! Settles the open step: from what is seen now, is it done, void, failed, running or in doubt?
 
+mod probe;
+mod wish;
+
 use std::time::Duration;
 
 use xsld_journal::event::{Event, MemberRef, Ordinal, Receipt, Step, StepKey, Survivor};
 use xsld_journal::state::{OpenStep, Progress};
 
-mod wish;
-
+pub(super) use self::probe::equal_for;
+pub(crate) use self::probe::observed;
+use self::probe::{removal, window};
+use super::question::Question;
 use super::views::{self, OurTask};
 use super::watch::PROBES_MAX;
 use super::{
@@ -89,9 +94,16 @@ pub(crate) fn is_under_way(inputs: Inputs<'_>, open: &OpenStep) -> bool {
     matches!(standing(inputs, open), Standing::Running(_))
 }
 
-/// Whether what is seen does not decide about an open step.
+/// Whether what is seen does not decide about an open step, or only that it is not sent again.
 pub(super) fn is_in_doubt(inputs: Inputs<'_>, open: &OpenStep) -> bool {
-    matches!(standing(inputs, open), Standing::InDoubt(_))
+    match standing(inputs, open) {
+        Standing::InDoubt(_) => true,
+        Standing::Resend => !matches!(wish::now(inputs, open), wish::Now::TheSame),
+        Standing::Running(_)
+        | Standing::Succeeded { .. }
+        | Standing::Failed { .. }
+        | Standing::Void => false,
+    }
 }
 
 /// Whether the step's effect is a task of the group that runs alone.
@@ -128,7 +140,7 @@ fn given_up_with_the_cache(inputs: Inputs<'_>, open: &OpenStep, standing: Standi
         return standing;
     }
     let times = inputs.times;
-    let is_over = inputs.watch.settled(times.settle);
+    let is_over = Question::Elapsed.is_settled(inputs, times.settle);
     // A deletion that was begun is never taken back: it has its effect, whoever waits for it.
     let flagged = Some("it was still going when its XsldCache was deleted".to_owned());
     match standing {
@@ -281,7 +293,7 @@ fn in_doubt(inputs: Inputs<'_>, open: &OpenStep, waiting: Waiting) -> Decision {
 fn proof(inputs: Inputs<'_>) -> String {
     evidence(&serde_json::json!({
         "views": views::told(inputs.seen),
-        "equal_for_ms": u64::try_from(inputs.watch.stable_for().as_millis()).unwrap_or(u64::MAX),
+        "equal_for_ms": u64::try_from(equal_for(inputs).as_millis()).unwrap_or(u64::MAX),
     }))
 }
 
@@ -291,11 +303,13 @@ fn standing(inputs: Inputs<'_>, open: &OpenStep) -> Standing {
         Step::SetTemplate { digest, .. } => match &seen.stateful_set {
             None => done(),
             Some(set) if set.template_digest.as_deref() == Some(digest) => done(),
-            Some(_) => again(inputs, "the StatefulSet does not carry the template yet"),
+            Some(_) => {
+                again(inputs, Question::Set, "the StatefulSet does not carry the template yet")
+            }
         },
         Step::ScaleStatefulSet { to, .. } => match &seen.stateful_set {
             Some(set) if set.replicas == *to && !set.deleting => done(),
-            _ => again(inputs, "the StatefulSet does not have these replicas yet"),
+            _ => again(inputs, Question::Set, "the StatefulSet does not have these replicas yet"),
         },
         Step::JoinMember { member, .. } => settle_join(inputs, open, member),
         Step::DisjoinMember { member, survivor } | Step::RemoveGhostMember { member, survivor } => {
@@ -323,7 +337,9 @@ fn standing(inputs: Inputs<'_>, open: &OpenStep) -> Standing {
             Some(set) if set.uid == *uid && set.deleting => {
                 Standing::Running(Waiting::new(Reason::Deleting, "the StatefulSet is going"))
             }
-            Some(set) if set.uid == *uid => again(inputs, "the StatefulSet is still there"),
+            Some(set) if set.uid == *uid => {
+                again(inputs, Question::Set, "the StatefulSet is still there")
+            }
             _ => done(),
         },
     }
@@ -335,8 +351,8 @@ pub(super) fn done() -> Standing {
 
 /// An effect on Kubernetes that is not seen yet: it is sent again (it names UIDs and resource
 /// versions, so that a late former request fails) once a request could no longer be on its way.
-pub(super) fn again(inputs: Inputs<'_>, message: &str) -> Standing {
-    if inputs.watch.settled(inputs.times.settle) {
+pub(super) fn again(inputs: Inputs<'_>, about: Question<'_>, message: &str) -> Standing {
+    if about.is_settled(inputs, inputs.times.settle) {
         Standing::Resend
     } else {
         Standing::InDoubt(Waiting::new(Reason::InDoubt, message))
@@ -381,7 +397,7 @@ fn settle_join(inputs: Inputs<'_>, open: &OpenStep, member: &MemberRef) -> Stand
         wanted: member.ordinal < wanted.size && !wanted.deleting,
     };
     let (row, verdict) = join::table(facts);
-    let settled = inputs.watch.settled(two(inputs, changed));
+    let settled = Question::Join(member.ordinal).is_settled(inputs, two(inputs, changed));
     let doubt = |what: &str| {
         let message = format!("join of {}: {what}: {} (row {row})", member.name, facts.describe());
         Standing::InDoubt(Waiting::new(Reason::InDoubt, message))
@@ -430,7 +446,9 @@ fn settle_removal(
         task_anywhere: views::task_runs_anywhere(seen),
     };
     let (row, verdict) = disjoin::table(facts);
-    let settled = inputs.watch.settled(two(inputs, survivor_changed));
+    let ended = matches!(facts.task, OurTask::Success | OurTask::Failed);
+    let settled =
+        removal(member, survivor, ended).is_settled(inputs, two(inputs, survivor_changed));
     let doubt = |what: &str| {
         let message =
             format!("removal of {}: {what}: {} (row {row})", member.name, facts.describe());
@@ -461,35 +479,6 @@ pub(super) fn two(inputs: Inputs<'_>, changed: bool) -> Duration {
     if changed { inputs.times.orphan } else { inputs.times.settle }
 }
 
-/// How long a probe of the open step must run to be counted: as long as the proof that would end
-/// its doubt.
-pub(crate) fn window(inputs: Inputs<'_>) -> Duration {
-    let Some(open) = inputs.state.open_step() else { return two(inputs, false) };
-    let changed = match &open.step {
-        Step::JoinMember { member, .. } | Step::PromotePrimary { member, .. } => {
-            views::changed(inputs.seen, member.ordinal, &member.incarnation)
-        }
-        Step::DisjoinMember { survivor, .. }
-        | Step::RemoveGhostMember { survivor, .. }
-        | Step::SetUpReplication { primary: survivor, .. } => {
-            views::changed(inputs.seen, survivor.ordinal, &survivor.incarnation)
-                || wish::is_given_up(inputs, open)
-        }
-        // What cannot be read, or is not to be sent again, is judged once nothing of it can be on its
-        // way any more.
-        Step::CreateGrid { name, .. }
-        | Step::UpdateGrid { name, .. }
-        | Step::DeleteGrid { name, .. } => {
-            inputs.seen.grid(name).is_err() || wish::is_given_up(inputs, open)
-        }
-        Step::UploadTemplate { name, .. } | Step::DeleteTemplate { name, .. } => {
-            inputs.seen.template(name).is_err() || wish::is_given_up(inputs, open)
-        }
-        _ => false,
-    };
-    two(inputs, changed)
-}
-
 fn settle_reset(inputs: Inputs<'_>, member: &MemberRef) -> Standing {
     let Inputs { seen, .. } = inputs;
     let claim = seen.claims.get(&member.ordinal).filter(|claim| claim.uid == member.claim_uid);
@@ -510,7 +499,7 @@ fn settle_reset(inputs: Inputs<'_>, member: &MemberRef) -> Standing {
             if all_going && pod.is_none_or(|pod| pod.deleting) {
                 Standing::Running(waiting)
             } else {
-                again(inputs, &waiting.message)
+                again(inputs, Question::Objects(member.ordinal), &waiting.message)
             }
         }
     }
@@ -519,7 +508,7 @@ fn settle_reset(inputs: Inputs<'_>, member: &MemberRef) -> Standing {
 fn settle_cancel(inputs: Inputs<'_>, member: &MemberRef, task: u64) -> Standing {
     let Inputs { seen, .. } = inputs;
     if views::changed(seen, member.ordinal, &member.incarnation) {
-        return if inputs.watch.settled(inputs.times.orphan) {
+        return if Question::Cancelled(member).is_settled(inputs, inputs.times.orphan) {
             Standing::Void
         } else {
             Standing::InDoubt(Waiting::new(Reason::InDoubt, "the member's process changed"))
@@ -535,7 +524,9 @@ fn settle_cancel(inputs: Inputs<'_>, member: &MemberRef, task: u64) -> Standing 
         return Standing::InDoubt(Waiting::new(Reason::InDoubt, message));
     };
     match tasks.iter().find(|listed| listed.id == task) {
-        Some(listed) if listed.is_running() => again(inputs, "the cancelled task is still running"),
+        Some(listed) if listed.is_running() => {
+            again(inputs, Question::Cancelled(member), "the cancelled task is still running")
+        }
         Some(_) | None => done(),
     }
 }
@@ -556,7 +547,7 @@ fn settle_volume(
                 && matches!(receipt, Receipt::NeverBound { .. })
                 && !live.never_bound =>
         {
-            match inputs.watch.settled(inputs.times.settle) {
+            match Question::Objects(ordinal).is_settled(inputs, inputs.times.settle) {
                 true => Standing::Void,
                 false => Standing::InDoubt(Waiting::new(
                     Reason::InDoubt,
@@ -564,7 +555,9 @@ fn settle_volume(
                 )),
             }
         }
-        Some(live) if live.uid == claim_uid => again(inputs, "the claim is still there"),
+        Some(live) if live.uid == claim_uid => {
+            again(inputs, Question::Objects(ordinal), "the claim is still there")
+        }
         Some(_) | None => done(),
     }
 }

@@ -6,6 +6,7 @@
 use xsld_journal::event::{Cause, End, Event, Goal, OperationKind, Ordinal, Step};
 use xsld_journal::state::Operation;
 
+use super::question::Question;
 use super::steps::{Standing, again, done};
 use super::{Decision, Inputs, Waiting, evidence};
 use crate::crd::conditions::ConditionReason as Reason;
@@ -74,7 +75,7 @@ pub fn growing(seen: &Observation) -> impl Iterator<Item = &ClaimFacts> {
 }
 
 fn begin(inputs: Inputs<'_>) -> Decision {
-    let Inputs { wanted, seen, state, watch, times, .. } = inputs;
+    let Inputs { wanted, seen, state, times, .. } = inputs;
     let replicas = state.committed.replicas.unwrap_or(0);
     if !state.bootstrapped {
         return Decision::Rest;
@@ -87,7 +88,7 @@ fn begin(inputs: Inputs<'_>) -> Decision {
         return Decision::Rest;
     }
     let goal = Goal::Storage { size: wanted.storage.clone() };
-    if state.failed_at(&goal).is_some() && !watch.settled(times.orphan) {
+    if state.failed_at(&goal).is_some() && !Question::Elapsed.is_settled(inputs, times.orphan) {
         return Decision::Rest;
     }
     let reason = format!("claim {} asks for {from}, the spec for {}", claim.name, wanted.storage);
@@ -96,7 +97,7 @@ fn begin(inputs: Inputs<'_>) -> Decision {
 }
 
 fn proceed(inputs: Inputs<'_>, operation: &Operation) -> Decision {
-    let Inputs { wanted, seen, state, watch, times, .. } = inputs;
+    let Inputs { wanted, seen, state, times, .. } = inputs;
     let end = |end| Decision::Record(vec![Event::OperationEnded { end }]);
     let goal = Goal::Storage { size: wanted.storage.clone() };
     if operation.goal != goal {
@@ -130,7 +131,7 @@ fn proceed(inputs: Inputs<'_>, operation: &Operation) -> Decision {
         let reason = format!("{} ended without success {attempts} times", step.describe());
         return end(End::Failed { reason });
     }
-    if attempts > 0 && !watch.settled(times.settle) {
+    if attempts > 0 && !Question::Elapsed.is_settled(inputs, times.settle) {
         let message = format!("{}: attempt {} is due soon", step.describe(), attempts + 1);
         return Decision::wait(Reason::GrowingVolumes, message);
     }
@@ -153,7 +154,10 @@ pub(super) fn standing(
     }
     match live.requested.as_deref().and_then(Amount::parse) {
         Some(requested) if Some(requested) >= Amount::parse(to) => done(),
-        Some(_) => again(inputs, "the claim does not ask for that much yet"),
+        Some(_) => {
+            let message = "the claim does not ask for that much yet";
+            again(inputs, Question::Objects(ordinal), message)
+        }
         None => Standing::InDoubt(Waiting::new(
             Reason::InDoubt,
             format!("claim {claim} does not tell what it asks for"),

@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use xsld_journal::event::{AdoptedMember, Event, Ordinal};
 use xsld_journal::state::JoinHistory;
 
+use super::question::Question;
 use super::views::{self, Listing, OwnView};
 use super::{Decision, Inputs, Waiting, adoption};
 use crate::crd::conditions::ConditionReason as Reason;
@@ -163,13 +164,15 @@ fn told(inputs: Inputs<'_>, ordinal: Ordinal, doubt: Option<Doubt>) -> Waiting {
 /// Members that the group lists and the journal does not know, and who are Online and say so: they are
 /// taken over, late or not.
 pub(super) fn late(inputs: Inputs<'_>) -> Vec<Event> {
-    let Inputs { seen, state, watch, times, .. } = inputs;
-    if !state.bootstrapped || seen.any_task_running() || !watch.settled(times.settle) {
+    let Inputs { seen, state, times, .. } = inputs;
+    if !state.bootstrapped || seen.any_task_running() {
         return vec![];
     }
     let members = strays(inputs).into_iter().filter(|ordinal| {
         let online = || views::listing(seen, state, *ordinal, &views::name_of(state, *ordinal));
-        behind(inputs, *ordinal) == Behind::Member && online() == Listing::Online
+        behind(inputs, *ordinal) == Behind::Member
+            && online() == Listing::Online
+            && Question::Place(*ordinal).is_settled(inputs, times.settle)
     });
     let adopted = members.filter_map(|ordinal| {
         let member = views::member_now(seen, state, ordinal)?;

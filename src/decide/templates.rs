@@ -5,6 +5,7 @@ use xsld_journal::event::{Cause, End, Event, Goal, OperationKind, Step, Survivor
 use xsld_journal::state::{OpenStep, Operation, Progress};
 
 use super::grids::{attempt, gave_up, give_way, is_past, not_yet, superseded, unread};
+use super::question::Question;
 use super::steps::{Standing, again, done};
 use super::{Decision, Inputs, Waiting, WantedGrid, WantedTemplate, converge, evidence, views};
 use crate::crd::conditions::ConditionReason as Reason;
@@ -208,7 +209,7 @@ fn proceed(inputs: Inputs<'_>, operation: &Operation) -> Decision {
         return ended(End::Superseded { by: format!("generation {}", template.generation) });
     }
     if let Err(unseen) = inputs.seen.template(name) {
-        return unread(inputs, unseen);
+        return unread(inputs, Question::Template(name), unseen);
     }
     let task = match needs(inputs, template_uid, template) {
         Need::Nothing | Need::Adoption => return ended(End::Succeeded),
@@ -243,7 +244,8 @@ pub(super) fn standing(inputs: Inputs<'_>, open: &OpenStep) -> Standing {
         Step::DeleteTemplate { name, through, .. } => (name, through, None),
         _ => return done(),
     };
-    let past = is_past(inputs, open, through);
+    let asked = Question::TemplateAsked(name, through);
+    let past = is_past(inputs, open, through, asked);
     let shown = match inputs.seen.template(name) {
         Ok(shown) => shown,
         Err(_) if past => return Standing::Void,
@@ -258,14 +260,14 @@ pub(super) fn standing(inputs: Inputs<'_>, open: &OpenStep) -> Standing {
     let message = format!("{} is not seen to be done", open.step.describe());
     match open.progress {
         // It was taken, and a request that was taken is not sent again under the same key.
-        Progress::Accepted { .. } if inputs.watch.settled(inputs.times.settle) => {
+        Progress::Accepted { .. } if asked.is_settled(inputs, inputs.times.settle) => {
             let shown = shown.map_or("no template", String::as_str);
             let reason = format!("{} was taken, and the group shows {shown}", open.step.describe());
             Standing::Failed { reason }
         }
         Progress::Accepted { .. } => Standing::InDoubt(Waiting::new(Reason::InDoubt, message)),
         Progress::Intended | Progress::Unknown { .. } if past => Standing::Void,
-        Progress::Intended | Progress::Unknown { .. } => again(inputs, &message),
+        Progress::Intended | Progress::Unknown { .. } => again(inputs, asked, &message),
     }
 }
 

@@ -147,10 +147,6 @@ impl World {
         }
     }
 
-    pub(crate) fn seen(&self) -> &Observation {
-        &self.seen
-    }
-
     pub(crate) fn decide(&self) -> Decision {
         decide(self.inputs())
     }
@@ -175,15 +171,7 @@ impl World {
     }
 
     pub(crate) fn observe(&mut self) {
-        let key = self.state.open_step().map(|open| open.key);
-        let task = super::steps::running_task(self.inputs());
-        self.watch = self.watch.clone().observe(
-            self.seen.stable(),
-            Moment(self.now),
-            key,
-            task,
-            self.times.settle,
-        );
+        self.watch = super::steps::observed(self.inputs(), Moment(self.now));
         self.watch.note_roll(super::roll::marker(&self.state));
         self.watch.note_deletion(super::deletion::marker(&self.state));
         self.watch.note_retried(self.state.operation.as_ref().map_or(0, |open| open.retried_seq));

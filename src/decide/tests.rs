@@ -255,28 +255,6 @@ fn a_step_that_no_evidence_decides_is_parked_and_resumed_by_evidence() {
 }
 
 #[test]
-fn a_doubt_that_never_comes_to_rest_is_parked_all_the_same() {
-    let (mut world, _) = joining(1, 1);
-    let mut parked = None;
-    for second in 0..2000_u32 {
-        // The joining member's container runs and ends, again and again.
-        world.seen.pods.get_mut(&1).unwrap().running = second % 10 < 5;
-        if second % 10 < 5 {
-            world.seen.reports.remove(&1);
-        } else {
-            world.report(1, &[1, 7]);
-        }
-        let decision = world.after(std::time::Duration::from_secs(1));
-        assert_eq!(world.watch.probes(), 0, "no probe ran its full time");
-        if events(&decision) == ["operation_parked"] {
-            parked = Some(second);
-            break;
-        }
-    }
-    assert!(parked.is_some_and(|second| second > 60), "{parked:?}");
-}
-
-#[test]
 fn nothing_joins_beside_a_foreign_task() {
     let mut world = World::group(1);
     world.wanted.size = 2;
@@ -586,5 +564,6 @@ fn a_member_whose_certificate_is_not_trusted_is_waited_for_and_told_as_such() {
 }
 
 mod decided;
+mod doubt;
 mod restarted;
 mod wish;

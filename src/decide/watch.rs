@@ -3,12 +3,13 @@
 //! It lives in the process only. A restart forgets it, so that every proof is made anew by one
 //! process; that costs time and never safety.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use xsld_journal::event::{Ordinal, StepKey};
 
+use super::parts::{Part, Parts};
 use crate::clock::Moment;
-use crate::observation::Stable;
 
 /// After this many probes without an answer the operation is parked.
 pub const PROBES_MAX: u32 = 5;
@@ -20,9 +21,11 @@ pub const MISSES_MAX: u32 = 3;
 /// What was seen of one cache over time.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Watch {
-    stable: Option<Stable>,
-    /// Since when every observation was equal.
-    since: Moment,
+    /// Each part as it was last, none once it went, and since when. Those that were never seen are as
+    /// they are since the first look.
+    parts: BTreeMap<Part, (Option<blake3::Hash>, Moment)>,
+    /// The first look that counts.
+    began: Option<Moment>,
     now: Moment,
     /// The step in doubt that probes are counted for.
     step: Option<StepKey>,
@@ -54,22 +57,17 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Takes the next observation into account. A change starts the settle time anew. `step` is
-    /// the step in doubt now and `task` its task that is seen running, with its progress; `window` is
-    /// the settle time that a probe must run to be counted.
+    /// Takes the next look into account. A change of a part starts its settle time anew. `step` is the
+    /// step in doubt now and `task` its task that is seen running, with its progress.
     #[must_use]
     pub fn observe(
         mut self,
-        stable: Stable,
+        parts: Parts,
         now: Moment,
         step: Option<StepKey>,
         task: Option<(u64, Option<u8>)>,
-        window: Duration,
     ) -> Self {
-        if self.stable.as_ref() != Some(&stable) {
-            self.stable = Some(stable);
-            self.since = now;
-        }
+        self.note_parts(parts, now);
         if self.step != step {
             self.step = step;
             self.probes = 0;
@@ -84,13 +82,37 @@ impl Watch {
             self.probes = 0;
             self.counted_at = now;
         }
-        let probe_began = self.since.max(self.counted_at);
-        if step.is_some() && now.since(probe_began) >= window {
-            self.probes = self.probes.saturating_add(1);
-            self.counted_at = now;
-        }
         self.now = now;
         self
+    }
+
+    fn note_parts(&mut self, parts: Parts, now: Moment) {
+        if self.began.is_none() {
+            // Nothing from before counts.
+            self.parts.clear();
+            self.began = Some(now);
+        }
+        for (part, known) in &mut self.parts {
+            if known.0.is_some() && !parts.contains_key(part) {
+                *known = (None, now);
+            }
+        }
+        for (part, value) in parts {
+            let known = self.parts.entry(part).or_insert((None, now));
+            if known.0 != Some(value) {
+                *known = (Some(value), now);
+            }
+        }
+    }
+
+    /// Counts a probe of the step in doubt, when what it rests on has been equal for `window`, which is
+    /// as long as the proof that would end the doubt takes.
+    pub fn count_probe(&mut self, equal_for: Duration, window: Duration) {
+        let ran = equal_for.min(self.now.since(self.counted_at));
+        if self.step.is_some() && ran >= window {
+            self.probes = self.probes.saturating_add(1);
+            self.counted_at = self.now;
+        }
     }
 
     /// Another task runs: as long as that is seen, no probe is counted.
@@ -109,14 +131,25 @@ impl Watch {
         }
     }
 
-    /// How long every observation has been equal to the last one.
-    pub fn stable_for(&self) -> Duration {
-        self.now.since(self.since)
+    /// Whether anything was seen since what was sent last.
+    pub(super) fn has_looked(&self) -> bool {
+        self.began.is_some()
     }
 
-    /// Whether two equal observations lie at least `span` apart.
-    pub fn settled(&self, span: Duration) -> bool {
-        self.stable.is_some() && self.stable_for() >= span
+    /// How long ago the first look was since what was sent last.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.began.map_or(Duration::ZERO, |began| self.now.since(began))
+    }
+
+    /// For how long all looks have been equal in this part.
+    pub(super) fn equal_for(&self, part: &Part) -> Duration {
+        self.parts.get(part).map_or(self.elapsed(), |known| self.now.since(known.1))
+    }
+
+    /// For how long all looks have been equal in all parts of a kind that were ever seen.
+    pub(super) fn equal_where(&self, counts: impl Fn(&Part) -> bool) -> Duration {
+        let counted = self.parts.iter().filter(|(part, _)| counts(part));
+        counted.map(|(_, known)| self.now.since(known.1)).fold(self.elapsed(), Duration::min)
     }
 
     /// Probes of the step in doubt that ran their full time and ended without an answer.
@@ -176,6 +209,11 @@ impl Watch {
         }
     }
 
+    /// What the last observation did not decide.
+    pub fn undecided(&self) -> Option<&str> {
+        self.undecided.as_deref()
+    }
+
     /// How long the same could not be decided, whatever else changed meanwhile.
     pub fn undecided_for(&self) -> Duration {
         if self.undecided.is_some() { self.now.since(self.undecided_since) } else { Duration::ZERO }
@@ -214,10 +252,17 @@ impl Watch {
         self.now
     }
 
-    /// Imagines that the world changes now: whatever is proven by its being equal begins anew. Who
-    /// plans knows what it changes, and observes nothing for that.
+    /// Imagines that something is sent now: whatever is proven by two looks begins anew.
     pub(crate) fn imagine_change(&mut self) {
-        self.since = self.now;
+        self.began = self.began.map(|_| self.now);
+        for known in self.parts.values_mut() {
+            known.1 = self.now;
+        }
+    }
+
+    /// Imagines the next look at this very moment.
+    pub(crate) fn imagine_look(&mut self, parts: Parts) {
+        self.note_parts(parts, self.now);
     }
 
     /// Imagines that nothing changes for `span`. Only proofs ripen in it: no probe of a step in
@@ -232,13 +277,14 @@ impl Watch {
 
     /// Forgets how long the world was equal: what comes next must be proven anew.
     pub fn unsettle(&mut self) {
-        self.stable = None;
+        self.began = None;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decide::parts::parts;
     use crate::decide::testing::World;
 
     const WINDOW: Duration = Duration::from_secs(20);
@@ -247,44 +293,74 @@ mod tests {
         Moment(Duration::from_secs(seconds))
     }
 
+    /// The next look at a group of so many, with its probe counted.
+    fn look(
+        watch: Watch,
+        size: u32,
+        now: u64,
+        (key, task): (Option<StepKey>, Option<(u64, Option<u8>)>),
+    ) -> Watch {
+        let mut watch = watch.observe(parts(World::group(size).inputs()), at(now), key, task);
+        watch.count_probe(all(&watch), WINDOW);
+        watch
+    }
+
+    fn all(watch: &Watch) -> Duration {
+        watch.equal_where(|_| true)
+    }
+
     fn key() -> Option<StepKey> {
         Some(StepKey(uuid::Uuid::from_u128(7)))
     }
 
     #[test]
     fn a_change_starts_the_settle_time_anew() {
-        let world = World::group(2);
         let mut watch = Watch::default();
-        watch = watch.observe(world.seen().stable(), at(0), None, None, WINDOW);
-        watch = watch.observe(world.seen().stable(), at(19), None, None, WINDOW);
-        assert!(!watch.settled(WINDOW));
-        watch = watch.observe(World::group(3).seen().stable(), at(20), None, None, WINDOW);
-        assert!(!watch.settled(WINDOW));
-        watch = watch.observe(World::group(3).seen().stable(), at(40), None, None, WINDOW);
-        assert!(watch.settled(WINDOW));
+        assert!(!watch.has_looked());
+        for (now, size, equal_for) in [(0, 2, 0), (19, 2, 19), (20, 3, 0), (40, 3, 20)] {
+            watch = look(watch, size, now, (None, None));
+            assert_eq!(all(&watch), Duration::from_secs(equal_for), "{now}");
+        }
+        assert_eq!(watch.elapsed(), Duration::from_secs(40));
+        watch.unsettle();
+        assert!(!watch.has_looked(), "what follows is proven anew");
+        watch = look(watch, 3, 41, (None, None));
+        assert_eq!((all(&watch), watch.elapsed()), (Duration::ZERO, Duration::ZERO));
+    }
+
+    #[test]
+    fn a_part_that_comes_or_goes_has_changed_and_one_that_was_never_there_has_not() {
+        let mut watch = Watch::default();
+        for (now, size) in [(0, 3), (60, 2), (70, 2)] {
+            watch = look(watch, size, now, (None, None));
+        }
+        let for_seconds = |watch: &Watch, at| watch.equal_for(&Part::Process(at)).as_secs();
+        assert_eq!(for_seconds(&watch, 2), 10, "it went");
+        assert_eq!(for_seconds(&watch, 7), 70, "it was never there");
+        assert_eq!(for_seconds(&watch, 0), 10, "it lists other members");
+        watch = look(watch, 3, 75, (None, None));
+        assert_eq!(for_seconds(&watch, 2), 0, "it came");
     }
 
     #[test]
     fn only_probes_that_ran_their_full_time_are_counted() {
-        let stable = World::group(2).seen().stable();
         let mut watch = Watch::default();
         for second in 0..=100 {
-            watch = watch.observe(stable.clone(), at(second), key(), None, WINDOW);
+            watch = look(watch, 2, second, (key(), None));
         }
         assert_eq!(watch.probes(), PROBES_MAX);
-        watch = watch.observe(stable.clone(), at(101), key(), Some((1, None)), WINDOW);
+        watch = look(watch, 2, 101, (key(), Some((1, None))));
         assert_eq!(watch.probes(), 0, "a task seen running resets the count");
     }
 
     #[test]
     fn a_primary_that_is_seen_once_starts_its_grace_anew() {
-        let stable = World::group(2).seen().stable();
         let mut watch = Watch::default();
         for (second, lost) in [(0, Some(0)), (30, Some(0)), (40, None), (50, Some(0))] {
-            watch = watch.observe(stable.clone(), at(second), None, None, WINDOW);
+            watch = look(watch, 2, second, (None, None));
             watch.note_lost_primary(lost);
         }
-        watch = watch.observe(stable, at(60), None, None, WINDOW);
+        watch = look(watch, 2, 60, (None, None));
         watch.note_lost_primary(Some(0));
         assert_eq!(watch.primary_lost_for(0), Duration::from_secs(10));
         assert_eq!(watch.primary_lost_for(1), Duration::ZERO);
@@ -292,19 +368,15 @@ mod tests {
 
     #[test]
     fn an_imagined_rest_ripens_proofs_and_is_held_against_nobody() {
-        let world = World::group(2);
         let task = Some((1, Some(50)));
-        let observe = |watch: Watch, now: u64| {
-            watch.observe(world.seen().stable(), at(now), key(), task, WINDOW)
-        };
-        let mut watch = observe(observe(Watch::default(), 0), 60);
+        let mut watch = look(look(Watch::default(), 2, 0, (key(), task)), 2, 60, (key(), task));
         watch.note_roll(Some((1, 1)));
         assert_eq!(watch.stalled_for(), Duration::from_secs(60));
         watch.imagine_change();
-        assert!(!watch.settled(WINDOW));
+        assert_eq!((all(&watch), watch.elapsed()), (Duration::ZERO, Duration::ZERO));
         watch.imagine_rest(WINDOW);
         assert_eq!(watch.now(), at(80));
-        assert!(watch.settled(WINDOW));
+        assert_eq!(all(&watch), WINDOW);
         let counted = (watch.probes(), watch.stalled_for(), watch.rolling_for());
         assert_eq!(counted, (0, Duration::ZERO, Duration::ZERO));
     }
@@ -345,10 +417,9 @@ mod tests {
 
     #[test]
     fn no_probe_is_counted_while_another_task_is_seen() {
-        let stable = World::group(2).seen().stable();
         let mut watch = Watch::default();
         for second in 0..200 {
-            watch = watch.observe(stable.clone(), at(second), key(), None, WINDOW);
+            watch = look(watch, 2, second, (key(), None));
             watch.busy();
         }
         assert_eq!(watch.probes(), 0);
@@ -356,11 +427,10 @@ mod tests {
 
     #[test]
     fn a_world_that_keeps_changing_is_never_counted() {
-        let worlds = [World::group(2).seen().stable(), World::group(3).seen().stable()];
         let mut watch = Watch::default();
         for second in 0..200_u64 {
-            let stable = worlds[(second / 10) as usize % 2].clone();
-            watch = watch.observe(stable, at(second), key(), None, WINDOW);
+            let size = if second / 10 % 2 == 0 { 2 } else { 3 };
+            watch = look(watch, size, second, (key(), None));
         }
         assert_eq!(watch.probes(), 0);
     }

@@ -17,6 +17,7 @@ use xsld_journal::state::{CacheState, IllegalTransition, OpenStep, Stamp};
 
 use super::Claim;
 use super::story::Story;
+use crate::decide::parts::parts;
 use crate::decide::watch::Watch;
 use crate::decide::{Inputs, replication, steps};
 use crate::observation::{Observation, Shown};
@@ -44,8 +45,7 @@ impl<'a> Ideal<'a> {
             (inputs.state.open_step().map(|open| open.key), steps::running_task(inputs));
         let now = inputs.watch.now().max(inputs.seen.at);
         // A watch that was set back begins anew with what is seen; to any other this is no news.
-        let watch =
-            inputs.watch.clone().observe(inputs.seen.stable(), now, key, task, Duration::MAX);
+        let watch = inputs.watch.clone().observe(parts(inputs), now, key, task);
         let mut ideal = Self {
             real: inputs,
             state: inputs.state.clone(),
@@ -149,7 +149,8 @@ impl<'a> Ideal<'a> {
 
     fn change(&mut self) {
         self.remember();
-        self.watch.imagine_change();
+        let parts = parts(self.inputs());
+        self.watch.imagine_look(parts);
         self.note();
     }
 
@@ -176,6 +177,7 @@ impl<'a> Ideal<'a> {
 
     /// The observation after this step succeeded.
     fn take_effect(&mut self, open: &OpenStep) {
+        self.watch.imagine_change();
         match &open.step {
             Step::SetTemplate { digest, .. } => self.set_template(digest),
             Step::ScaleStatefulSet { to, .. } => self.scale(*to),

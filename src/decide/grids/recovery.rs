@@ -11,6 +11,7 @@ use xsld_journal::state::{JoinHistory, Member, Operation};
 
 use super::{Task, attempt, goal_of, step, told};
 use crate::crd::conditions::ConditionReason as Reason;
+use crate::decide::question::Question;
 use crate::decide::views::{self, Listing};
 use crate::decide::{Decision, Inputs, Waiting, WantedGrid, evidence, membership, templates};
 use crate::xsld::view::{GridStatus, GroupView};
@@ -25,7 +26,7 @@ pub(super) fn waits(inputs: Inputs<'_>, uid: &str, grid: &WantedGrid) -> Option<
     if rounds >= RECOVERIES_MAX {
         return None;
     }
-    backs_off(inputs, grid, rounds).or_else(|| holder_away(inputs, grid))
+    holder_away(inputs, grid).or_else(|| backs_off(inputs, grid, rounds))
 }
 
 /// Carries on with a recovery. Each time that the grid is in error again, twice as long is waited
@@ -36,7 +37,7 @@ pub(super) fn proceed(
     uid: &str,
     grid: &WantedGrid,
 ) -> Decision {
-    let Inputs { seen, state, watch, times, .. } = inputs;
+    let Inputs { seen, state, times, .. } = inputs;
     let ended = |end: End| Decision::Record(vec![Event::OperationEnded { end }]);
     let Some(through) = views::survivor(seen, state, u32::MAX) else {
         return Decision::wait(Reason::GroupUnreachable, "no member of the group answers");
@@ -50,7 +51,9 @@ pub(super) fn proceed(
         Some(GridStatus::Error) => Task::Delete,
         Some(GridStatus::Online) => return ended(End::Succeeded),
         // It is being placed; where that takes very long the group has too few members for it.
-        Some(GridStatus::Created | GridStatus::Unknown(_)) if watch.settled(times.orphan) => {
+        Some(GridStatus::Created | GridStatus::Unknown(_))
+            if Question::Grid(name).is_settled(inputs, times.orphan) =>
+        {
             return ended(End::Succeeded);
         }
         Some(GridStatus::Created | GridStatus::Unknown(_)) => {
@@ -78,7 +81,7 @@ pub(super) fn proceed(
         };
         return ended(End::Failed { reason });
     }
-    let waits = backs_off(inputs, grid, rounds).or_else(|| holder_away(inputs, grid));
+    let waits = holder_away(inputs, grid).or_else(|| backs_off(inputs, grid, rounds));
     if let Some(waiting) = waits {
         return Decision::Wait(waiting);
     }
@@ -99,11 +102,16 @@ fn remade(inputs: Inputs<'_>, uid: &str, grid: &WantedGrid) -> u32 {
 
 fn backs_off(inputs: Inputs<'_>, grid: &WantedGrid, rounds: u32) -> Option<Waiting> {
     let wait: Duration = inputs.times.settle * 2_u32.saturating_pow(rounds);
-    if rounds == 0 || inputs.watch.settled(wait) {
+    if Question::Holders(&grid.name).is_settled(inputs, wait) {
         return None;
     }
     let (name, next) = (&grid.name, rounds + 1);
-    let message = format!("grid {name} is in error again: recovery {next} is due soon");
+    let again = if rounds == 0 { "" } else { " again" };
+    let message = format!(
+        "grid {name} is in error{again}: recovery {next} is due once that and the members have stayed \
+         the same for {} s",
+        wait.as_secs()
+    );
     Some(Waiting::new(Reason::RecoveringGrid, message))
 }
 

@@ -10,6 +10,7 @@ use xsld_journal::state::{CacheState, Operation};
 
 use super::roles;
 use crate::crd::conditions::ConditionReason as Reason;
+use crate::decide::question::Question;
 use crate::decide::views;
 use crate::decide::{Decision, Inputs, Wanted};
 use crate::observation::Observation;
@@ -72,7 +73,7 @@ fn primary_to_move(seen: &Observation, state: &CacheState) -> Option<(Ordinal, O
 
 /// Begins to move the primary's role off a node that is about to be emptied.
 pub(super) fn begin(inputs: Inputs<'_>) -> Option<Decision> {
-    let Inputs { wanted, seen, state, watch, times, .. } = inputs;
+    let Inputs { wanted, seen, state, times, .. } = inputs;
     let (primary, successor) = primary_to_move(seen, state)?;
     let (former, name) = (views::name_of(state, primary), views::name_of(state, successor));
     if successor >= wanted.size {
@@ -84,7 +85,8 @@ pub(super) fn begin(inputs: Inputs<'_>) -> Option<Decision> {
         let message = format!("{reason}: {name} takes its place after the end of a task");
         return Some(Decision::wait(Reason::ForeignTask, message));
     }
-    if !watch.settled(times.settle) {
+    let is_settled = |question: Question<'_>| question.is_settled(inputs, times.settle);
+    if !is_settled(Question::Roles) || !is_settled(Question::Place(successor)) {
         let message = format!("{reason}: {name} takes its place soon");
         return Some(Decision::wait(Reason::SwitchingPrimary, message));
     }

@@ -32,7 +32,7 @@ pub(super) fn replica(seen: &Observation, state: &CacheState) -> Option<Ordinal>
 }
 
 /// The name of the member that one view shows as the replica.
-pub(super) fn replica_in(view: &GroupView) -> Option<&str> {
+pub(in crate::decide) fn replica_in(view: &GroupView) -> Option<&str> {
     let mut holders =
         view.members.iter().filter(|member| member.replication.as_deref() == Some(REPLICA));
     let first = holders.next()?;

@@ -6,6 +6,7 @@ use xsld_journal::state::OpenStep;
 use super::roles;
 use super::tables::{Facts, There, Verdict, table};
 use crate::crd::conditions::ConditionReason as Reason;
+use crate::decide::question::Question;
 use crate::decide::steps::{self, Standing};
 use crate::decide::views::{self, OurTask};
 use crate::decide::{Inputs, Waiting};
@@ -61,7 +62,7 @@ fn judge(
         }
         Verdict::InDoubt => doubt("no evidence decides yet"),
         Verdict::Succeeded => steps::done(),
-        _ if !inputs.watch.settled(steps::two(inputs, changed)) => {
+        _ if !Question::RoleAsked(ordinal).is_settled(inputs, steps::two(inputs, changed)) => {
             doubt("waiting for a second equal observation")
         }
         Verdict::SucceededAfterTwo => Standing::Succeeded {

@@ -9,6 +9,7 @@ use xsld_journal::event::Event;
 use xsld_journal::state::CacheState;
 
 use crate::crd::conditions::ConditionReason as Reason;
+use crate::decide::question::Question;
 use crate::decide::{Decision, Inputs, Waiting, grids, templates};
 use crate::xsld::view::{Answer, GridStatus};
 
@@ -47,19 +48,19 @@ pub(super) fn is_in_error(inputs: Inputs<'_>) -> bool {
 /// that is not placed, and nothing is left out while the DataGrids cannot be read, one of which may
 /// have it made again.
 pub(super) fn left_out(inputs: Inputs<'_>) -> Option<Event> {
-    let Inputs { wanted, watch, times, .. } = inputs;
-    if wanted.unread || !watch.settled(times.settle) {
+    if inputs.wanted.unread {
         return None;
     }
-    let ripe = |status: &GridStatus| match status {
-        GridStatus::Error => true,
+    let lasts = |name: &str| Question::Holders(name).is_settled(inputs, inputs.times.settle);
+    let ripe = |name: &str, status: &GridStatus| match status {
+        GridStatus::Error => lasts(name),
         GridStatus::Online | GridStatus::Created | GridStatus::Unknown(_) => false,
     };
     let mut room = NAMES_BYTES_MAX;
     let (mut names, mut kinds) = (Vec::new(), Vec::new());
     // One that cannot be read may be placed: the roll waits for it.
     let known = unplaced(inputs).filter_map(|(name, status)| Some((name, status?)));
-    for (name, status) in known.filter(|(_, status)| ripe(status)) {
+    for (name, status) in known.filter(|(name, status)| ripe(name, status)) {
         if !names.is_empty() && name.len() > room {
             break;
         }

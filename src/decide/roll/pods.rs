@@ -4,6 +4,7 @@ use xsld_journal::event::Ordinal;
 use xsld_journal::state::Member;
 
 use crate::crd::conditions::ConditionReason as Reason;
+use crate::decide::question::Question;
 use crate::decide::views::{self, Listing};
 use crate::decide::{Decision, Inputs, Waiting, taken};
 use crate::observation::PodFacts;
@@ -123,10 +124,11 @@ impl<'a> Pods<'a> {
     /// deleted at once, because waiting for it would be in vain. The primary comes first, because
     /// without it nothing can be told of the others.
     pub(super) fn hopeless(&self) -> Option<Ordinal> {
-        let Inputs { seen, state, watch, times, .. } = self.inputs;
-        if !watch.settled(times.settle) || taken::keeps_pods(self.inputs).is_some() {
+        let Inputs { seen, state, times, .. } = self.inputs;
+        if taken::keeps_pods(self.inputs).is_some() {
             return None;
         }
+        let stays_so = |ordinal| Question::Process(ordinal).is_settled(self.inputs, times.settle);
         let former = state.former.as_ref().map(|former| former.digest.as_str());
         let down: Vec<Ordinal> = self
             .wanted()
@@ -137,6 +139,7 @@ impl<'a> Pods<'a> {
                     .is_some_and(|digest| digest != self.committed && Some(digest) != former);
                 self.is_current(pod) == Some(false)
                     && is_down(pod)
+                    && stays_so(*ordinal)
                     && views::volume_going(seen, state, *ordinal).is_none()
                     && (abandoned || is_hopeless(pod) || !state.members.contains_key(ordinal))
             })

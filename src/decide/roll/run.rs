@@ -4,6 +4,7 @@ use xsld_journal::event::{Event, Step};
 use xsld_journal::state::Operation;
 
 use crate::crd::conditions::ConditionReason as Reason;
+use crate::decide::question::Question;
 use crate::decide::{ATTEMPTS_MAX, Decision, Inputs, evidence, views};
 
 /// Runs a step; after it has failed as often as it may, a person is asked.
@@ -19,7 +20,7 @@ pub(super) fn run(inputs: Inputs<'_>, operation: &Operation, step: Step) -> Deci
                 ),
             }]);
         }
-        if attempts > 0 && !inputs.watch.settled(inputs.times.settle) {
+        if attempts > 0 && !Question::Elapsed.is_settled(inputs, inputs.times.settle) {
             let message = format!("{}: attempt {} is due soon", step.describe(), attempts + 1);
             return Decision::wait(Reason::StepFailed, message);
         }

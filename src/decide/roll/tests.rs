@@ -395,8 +395,8 @@ fn a_roll_waits_for_a_running_scale_and_ends_for_a_new_one() {
     assert_eq!(decisions, ["end superseded", "begin scale_up", "scale_stateful_set"]);
 }
 
-#[test]
-fn a_bad_image_does_not_hold_up_its_own_fix() {
+/// A cache to be of two, whose pods cannot start; another template is wanted.
+fn stuck_at_its_start() -> World {
     let mut world = World::new(2);
     world.follow(world.decide());
     world.follow(world.decide());
@@ -411,6 +411,30 @@ fn a_bad_image_does_not_hold_up_its_own_fix() {
         world.breaks(ordinal, Some("ImagePullBackOff"));
     }
     world.want("d2");
+    world
+}
+
+/// What stumbles comes up by itself; what others do meanwhile does not matter.
+#[test]
+fn another_template_goes_first_only_where_a_pod_stays_unable_to_start() {
+    for (stumbles, goes_first) in [(false, true), (true, false)] {
+        let mut world = stuck_at_its_start();
+        let mut ended = false;
+        for second in 0..45 {
+            world.pod_with(7, second + 2);
+            for ordinal in 0..2 {
+                let why = Some("ImagePullBackOff").filter(|_| !stumbles || second % 2 == 0);
+                world.breaks(ordinal, why);
+            }
+            ended |= told(&world.after(Duration::from_secs(1))) == "end superseded";
+        }
+        assert_eq!(ended, goes_first, "stumbles: {stumbles}");
+    }
+}
+
+#[test]
+fn a_bad_image_does_not_hold_up_its_own_fix() {
+    let mut world = stuck_at_its_start();
     let decision = world.settled();
     assert_eq!(told(&decision), "end superseded");
     world.follow(decision);

@@ -3,6 +3,7 @@
 use xsld_journal::event::{Event, MemberRef, Step};
 use xsld_journal::state::OpenStep;
 
+use super::probe::removal;
 use super::{Standing, close, in_doubt, is_a_task, proof, standing};
 use crate::crd::conditions::ConditionReason as Reason;
 use crate::decide::{self, Decision, Inputs, Waiting};
@@ -91,9 +92,14 @@ pub(super) fn is_given_up(inputs: Inputs<'_>, open: &OpenStep) -> bool {
 
 /// Ends a step that would not be decided any more. A request to the API server cannot be on its way
 /// any more and names its object by UID, so it is void. What was asked of the group is not sent again,
-/// and is void once nothing of it can come about: a task, when none was seen for the orphan time.
+/// and is void once nothing of it can come about: a disjoin, when none was seen for the orphan time.
 pub(super) fn given_up(inputs: Inputs<'_>, open: &OpenStep) -> Decision {
-    let is_past = is_a_task(&open.step) && inputs.watch.settled(inputs.times.orphan);
+    let is_past = match &open.step {
+        Step::DisjoinMember { member, survivor } => {
+            removal(member, survivor, false).is_settled(inputs, inputs.times.orphan)
+        }
+        _ => false,
+    };
     if is_past || !is_asked_of_the_group(&open.step) {
         return close(inputs, Event::StepVoid { key: open.key, evidence: proof(inputs) });
     }

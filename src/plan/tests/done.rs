@@ -185,6 +185,7 @@ impl Slow {
                 Decision::Run { step, .. } => {
                     taken.push(short(&step));
                     let key = self.world.intend(step.clone());
+                    self.world.watch.unsettle();
                     self.carry_out(step, key);
                 }
                 Decision::Rest => return taken,

@@ -8,6 +8,7 @@ mod claims;
 mod corrections;
 mod credentials;
 mod decisions;
+mod doubts;
 mod drains;
 mod endpoint;
 mod failures;
@@ -54,6 +55,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(corrections::scenarios());
     all.extend(availability::scenarios());
     all.extend(adoptions::scenarios());
+    all.extend(doubts::scenarios());
     all.extend(drains::scenarios());
     all.extend(replication::scenarios());
     all.extend(failures::scenarios());

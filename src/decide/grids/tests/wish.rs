@@ -75,3 +75,55 @@ fn another_member_that_would_be_asked_now_makes_it_no_other_wish() {
     (through.ordinal, through.name) = (1, "c-1".into());
     assert!(matches!(world.settled(), Decision::Resend { .. }));
 }
+
+/// It may bring the grid back with it, so what counts is how long it is there again.
+#[test]
+fn a_grid_in_error_is_made_again_only_a_while_after_the_last_member_came_back() {
+    let mut world = world(GridStatus::Error);
+    begun(&mut world);
+    world.seen.reports.remove(&1);
+    let Decision::Wait(waiting) = world.settled() else { panic!("c-1 is away") };
+    assert!(waiting.message.contains("c-1"), "{}", waiting.message);
+    world.report(1, &[0, 1]);
+    let Decision::Wait(waiting) = world.after(Duration::from_secs(1)) else { panic!("at once") };
+    assert!(waiting.message.contains("recovery 1 is due once"), "{}", waiting.message);
+    let Decision::Run { step, .. } = world.settled() else { panic!("never") };
+    assert!(matches!(step, Step::DeleteGrid { .. }));
+}
+
+#[test]
+fn a_grid_in_error_waits_for_no_other_grid_and_no_pod_that_is_no_member() {
+    let mut world = world(GridStatus::Error);
+    let mut begun = false;
+    for second in 0..30 {
+        world.pod_with(7, second + 2);
+        let status = [GridStatus::Error, GridStatus::Online][second as usize % 2].clone();
+        let mut other = view(status);
+        other.name = "h".into();
+        let grids = [("g".to_owned(), view(GridStatus::Error)), ("h".to_owned(), other)];
+        world.seen.grids = Some(Answer::Known(grids.into_iter().collect()));
+        let decision = world.after(Duration::from_secs(1));
+        begun |= matches!(&decision, Decision::Begin { kind: OperationKind::GridRecover, .. });
+    }
+    assert!(begun);
+}
+
+/// What is put off again and again, and each time a little too short for a probe, is told as well.
+#[test]
+fn what_is_put_off_while_the_world_keeps_changing_is_told_in_time() {
+    let mut world = changing();
+    world.wanted.paused = true;
+    let mut parked = false;
+    for second in 0..3000_u32 {
+        let report = world.seen.reports.get_mut(&0).unwrap();
+        report.tasks = match second % 40 {
+            0 => Answer::Unknown { reason: "no answer".into() },
+            _ => Answer::Known(vec![]),
+        };
+        let Decision::Record(events) = world.after(Duration::from_secs(1)) else { continue };
+        parked |= events.iter().any(|event| event.name() == "operation_parked");
+        assert!(parked, "{events:?}");
+        break;
+    }
+    assert!(parked);
+}
