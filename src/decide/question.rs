@@ -61,8 +61,8 @@ pub(super) enum Question<'a> {
     /// Who is the primary and who holds the replica: on what the members tell of that and on the tasks
     /// that run; of the members on the primary and one more.
     Roles,
-    /// What became of a change of these, as far as it was asked of this member: on its process and its
-    /// own word, on that of all others, and on whether it is the process that was asked.
+    /// What became of a change of these, as far as it was asked of this member: on its process, on its
+    /// own word, and on that of all others.
     RoleAsked(Ordinal),
     /// Whether these members may be parted from their group: on everybody who ever had a pod or a claim.
     Everybody,
@@ -130,9 +130,7 @@ impl Question<'_> {
                 listed_for(inputs, ordinal).min(of(&[Part::Process(ordinal), Part::Busy]))
             }
             Self::Roles => listed_for(inputs, Ordinal::MAX).min(of(&[Part::Roles, Part::Busy])),
-            Self::RoleAsked(asked) => {
-                of(&[Part::Asked, Part::Process(asked), Part::Marks(asked), Part::Roles])
-            }
+            Self::RoleAsked(asked) => of(&[Part::Process(asked), Part::Marks(asked), Part::Roles]),
             Self::Grid(name) => of(&[Part::Grid(name.to_owned())]),
             Self::Unspent(name, through) => {
                 let asked = asked_for(inputs, &Part::Unspent(name.into()), of_survivor(through));

@@ -189,6 +189,89 @@ fn each_question_is_kept_open_by_what_could_contradict_it_and_by_nothing_else() 
     }
 }
 
+/// A member that lost its primary tells the last copy that it knew: no view, and its own word all the
+/// same of who it takes for the primary.
+#[test]
+fn the_own_word_of_who_was_asked_for_a_role_counts_though_it_is_no_view() {
+    for flaps in [false, true] {
+        let mut world = world();
+        for second in 0..45_usize {
+            calm(&mut world);
+            let report = world.seen.reports.get_mut(&1).unwrap();
+            let Answer::Known(view) = &mut report.group else { panic!("no view") };
+            view.stale = true;
+            for (at, member) in view.members.iter_mut().enumerate() {
+                member.primary = Some(at == if flaps { second % 2 } else { 0 });
+            }
+            world.after(Duration::from_secs(1));
+        }
+        let settled = Question::RoleAsked(1).is_settled(world.inputs(), world.times.settle);
+        assert_eq!(settled, !flaps);
+    }
+}
+
+#[test]
+fn each_word_about_a_place_counts() {
+    fn view(world: &mut World, ordinal: u32) -> &mut crate::xsld::view::GroupView {
+        let report = world.seen.reports.get_mut(&ordinal).unwrap();
+        let Answer::Known(view) = &mut report.group else { panic!("no view") };
+        view
+    }
+    type Change = fn(&mut World);
+    let changes: [(Change, bool, &str); 4] = [
+        (|_| {}, true, "nothing"),
+        (|world| view(world, PLACE).stale = true, false, "it has lost its primary"),
+        (
+            |world| view(world, 2).members[4].address = Some("10.9.9.9".into()),
+            false,
+            "another one knows it elsewhere",
+        ),
+        (
+            |world| {
+                for (at, member) in view(world, 0).members.iter_mut().enumerate() {
+                    member.primary = Some(at == 1);
+                }
+            },
+            false,
+            "another one is the primary",
+        ),
+    ];
+    for (change, settles, what) in changes {
+        let mut world = World::group(5);
+        let mut found = false;
+        for second in 0..45 {
+            world.everybody_lists(&[0, 1, 2, 3, 4]);
+            if second % 2 == 1 {
+                change(&mut world);
+            }
+            world.after(Duration::from_secs(1));
+            found |= Question::Join(PLACE).is_settled(world.inputs(), world.times.settle);
+        }
+        assert_eq!(found, settles, "{what}");
+    }
+}
+
+/// Who is not listed and tells another group now and then may be the one that has it.
+#[test]
+fn whose_a_group_is_rests_on_all_words() {
+    for contradicts in [false, true] {
+        let mut world = World::group(2);
+        world.state.bootstrapped = false;
+        let mut found = false;
+        for second in 0..45 {
+            world.everybody_lists(&[0, 1]);
+            world.pod_with(5, second + 2);
+            if contradicts && second % 2 == 1 {
+                world.report(5, &[5, 6]);
+            }
+            world.after(Duration::from_secs(1));
+            let question = Question::Adoption(&[0, 1]);
+            found |= question.is_settled(world.inputs(), world.times.settle);
+        }
+        assert_eq!(found, !contradicts);
+    }
+}
+
 /// Nothing of ours comes from a process that was never asked: what counts is how long the one that was
 /// is gone, and that nothing is heard from its place.
 #[test]
