@@ -34,6 +34,18 @@ pub(crate) fn again(stream: StreamId) -> StreamId {
     StreamId(Uuid::new_v5(&stream.0, b"again"))
 }
 
+/// Whether a stream is the first or a later one of the cache with this UID.
+pub(crate) fn is_of(store: &dyn Store, uid: &str, stream: StreamId) -> bool {
+    let mut next = uid.parse::<Uuid>().ok().map(StreamId);
+    while let Some(known) = next.filter(|known| store.state(*known).is_some()) {
+        if known == stream {
+            return true;
+        }
+        next = Some(again(known));
+    }
+    false
+}
+
 impl Context {
     /// The cache of a stored object; none when it has no UID that names a stream.
     pub(super) fn subject(&self, object: &XsldCache) -> Option<Subject> {
@@ -61,6 +73,17 @@ impl Context {
             stream = again(stream);
         }
         acted
+    }
+
+    /// Forgets what was watched of the cache whose stream this is, be it its first one or a later one.
+    pub(super) fn forget_stream(&self, stream: StreamId) {
+        let watched: Vec<String> = {
+            let watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
+            watches.keys().cloned().collect()
+        };
+        for uid in watched.iter().filter(|uid| is_of(&*self.store, uid, stream)) {
+            self.keep_watch(uid, None);
+        }
     }
 
     /// The operation that is open.

@@ -128,7 +128,7 @@ async fn leave(context: &Context, stream: StreamId, state: &CacheState) -> Resul
     };
     warn!(%stream, namespace, name, "a cache is gone without having been deleted here");
     context.append(&subject, context.open_operation(&subject), vec![event], vec![]).await?;
-    context.keep_watch(&subject.identity.uid, None);
+    context.forget_stream(stream);
     Ok(())
 }
 

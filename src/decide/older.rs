@@ -29,7 +29,8 @@ pub(super) fn news(inputs: Inputs<'_>) -> Option<Event> {
         return is_confirmed.then_some(Event::SpecConfirmed { generation, size });
     }
     let acted = state.acted_after(wanted.acted_before)?;
-    (generation < acted.generation).then_some(Event::SpecOlder {
+    let is_older = acted.unconfirmed || generation < acted.generation;
+    is_older.then_some(Event::SpecOlder {
         generation,
         size,
         acted: acted.generation,

@@ -9,8 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use xsld_journal::event::{Incarnation, Ordinal, Step};
 
-use super::disjoin::{self, Presence};
-use super::{Inputs, adoption, replication, views};
+use super::{Inputs, adoption, disjoin, replication, roll, views};
 use crate::manifests;
 use crate::observation::{Observation, Shown};
 use crate::xsld::view::{Answer, GridStatus, GridView, GroupMember, GroupView, TaskView};
@@ -30,9 +29,11 @@ pub enum Part {
     /// What established members that answer tell of a place, whoever of them does, and who is their
     /// primary. Who is silent for a while changes nothing; who says something else does.
     Told(Ordinal),
-    /// Whether they prove that a place is not listed: somebody who runs and is silent may keep them from
-    /// it.
-    Absent(Ordinal),
+    /// Whether they list a place, or prove that they do not: somebody who runs and is silent may keep
+    /// them from that.
+    Presence(Ordinal),
+    /// Whether the pod of a place is ready, and whether it ever can be.
+    Down(Ordinal),
     /// Who holds what of the configuration database, by those.
     Roles,
     /// The same by one member's word, be it the last that it knew.
@@ -131,6 +132,8 @@ fn of_place(seen: &Observation, ordinal: Ordinal, texts: &mut BTreeMap<Part, Str
     let own = format!("{objects} {heard:?}");
     let process = pod.map(|pod| (&pod.incarnation, &pod.address, pod.running));
     texts.insert(Part::Process(ordinal), format!("{own} {process:?}"));
+    let down = pod.map(|pod| (pod.ready, roll::is_hopeless(pod)));
+    texts.insert(Part::Down(ordinal), format!("{down:?}"));
     texts.insert(Part::Own(ordinal), own);
     texts.insert(Part::Objects(ordinal), objects);
 }
@@ -176,9 +179,12 @@ fn of_group(inputs: Inputs<'_>, mut places: BTreeSet<Ordinal>, texts: &mut BTree
         let name = views::name_of(state, ordinal);
         let others = entries.iter().filter(|(by, _)| *by != ordinal);
         let told: BTreeSet<_> = others.map(|(_, entries)| entries.get(name.as_str())).collect();
-        texts.insert(Part::Told(ordinal), format!("{primary:?} {told:?}"));
-        let absent = disjoin::presence(seen, state, ordinal, &name) == Presence::Absent;
-        texts.insert(Part::Absent(ordinal), format!("{absent}"));
+        // Beside the words of all, which may hold the same while it says now this and now that.
+        let first = entries.iter().find(|(by, _)| Some(*by) == primary);
+        let first = first.map(|(_, entries)| entries.get(name.as_str()));
+        texts.insert(Part::Told(ordinal), format!("{primary:?} {first:?} {told:?}"));
+        let presence = disjoin::presence(seen, state, ordinal, &name);
+        texts.insert(Part::Presence(ordinal), format!("{presence:?}"));
     }
     let roles: BTreeSet<_> = fresh.iter().map(|(_, view)| marks(view)).collect();
     texts.insert(Part::Roles, format!("{roles:?}"));

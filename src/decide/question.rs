@@ -15,6 +15,7 @@ use xsld_journal::event::{Incarnation, MemberRef, Ordinal, Survivor};
 use super::parts::Part;
 use super::views::{self, listed_in};
 use super::{Inputs, disjoin};
+use crate::xsld::view::GroupView;
 
 /// A question to two looks.
 #[derive(Clone, Copy, Debug)]
@@ -30,13 +31,13 @@ pub(super) enum Question<'a> {
     /// Whether a group is at rest in which something new is begun that is not urgent: on that no pod and
     /// no claim comes or goes.
     AllObjects,
-    /// How a process answers that was asked for something: on that process.
-    Process(Ordinal),
+    /// Whether a pod that is down stays so: on its process, and on whether it is ready or ever can be.
+    Down(Ordinal),
     /// What became of the join of this place: on whether its process is the one that was asked, on
     /// what is heard from it, and on the [views](Self::Listed) of it.
     Join(Ordinal),
-    /// What became of a removal: on the views of the one that leaves, which need not be reachable
-    /// itself; on the member that was asked, or from its end on only on what is heard from its place;
+    /// What became of a removal: on whether the views list the one that leaves, which need not be
+    /// reachable itself; on the member that was asked, or from its end on only on what is heard from its place;
     /// and, unless its task has told its end, on the tasks that run, for one of them could be ours.
     Removal {
         /// Who leaves.
@@ -109,7 +110,7 @@ impl Question<'_> {
             Self::AllObjects => {
                 watch.equal_where(|part| matches!(part, Part::Set | Part::Objects(_)))
             }
-            Self::Process(ordinal) => of(&[Part::Process(ordinal)]),
+            Self::Down(ordinal) => of(&[Part::Process(ordinal), Part::Down(ordinal)]),
             Self::Join(ordinal) => {
                 listed_for(inputs, ordinal).min(of(&[Part::Asked, Part::Own(ordinal)]))
             }
@@ -117,7 +118,7 @@ impl Question<'_> {
                 let asked = asked_for(inputs, &Part::Asked, of_survivor(survivor));
                 let heard = of(&[Part::Own(survivor.ordinal)]);
                 let tasks = if ended { asked } else { of(&[Part::Busy]) };
-                absent_for(inputs, member).min(asked).min(heard).min(tasks)
+                presence_for(inputs, member).min(asked).min(heard).min(tasks)
             }
             Self::Listed(ordinal) => listed_for(inputs, ordinal),
             Self::Cancelled(member) => {
@@ -129,7 +130,11 @@ impl Question<'_> {
             Self::Place(ordinal) => {
                 listed_for(inputs, ordinal).min(of(&[Part::Process(ordinal), Part::Busy]))
             }
-            Self::Roles => listed_for(inputs, Ordinal::MAX).min(of(&[Part::Roles, Part::Busy])),
+            Self::Roles => {
+                let primary = views::primary(inputs.seen, inputs.state).map(Part::Marks);
+                let first = primary.map_or(Duration::MAX, |marks| watch.equal_for(&marks));
+                listed_for(inputs, Ordinal::MAX).min(of(&[Part::Roles, Part::Busy])).min(first)
+            }
             Self::RoleAsked(asked) => of(&[Part::Process(asked), Part::Marks(asked), Part::Roles]),
             Self::Grid(name) => of(&[Part::Grid(name.to_owned())]),
             Self::Unspent(name, through) => {
@@ -191,17 +196,38 @@ fn of_survivor(survivor: &Survivor) -> (Ordinal, &Incarnation) {
 /// For how long the needed views have told the same of a place: the primary's and that of one more who
 /// tells the same now.
 fn listed_for(inputs: Inputs<'_>, ordinal: Ordinal) -> Duration {
+    let (name, pod) = (views::name_of(inputs.state, ordinal), inputs.seen.pods.get(&ordinal));
+    agreed_for(inputs, ordinal, &Part::Told(ordinal), |view| listed_in(view, &name, pod))
+}
+
+/// The same of whether they list it at all, in whatever state.
+fn presence_for(inputs: Inputs<'_>, ordinal: Ordinal) -> Duration {
+    let name = views::name_of(inputs.state, ordinal);
+    match disjoin::majority(inputs.seen, inputs.state, ordinal, &name) {
+        Some(_) => absent_for(inputs, ordinal),
+        None => agreed_for(inputs, ordinal, &Part::Presence(ordinal), |view| {
+            view.member(&name).is_some()
+        }),
+    }
+}
+
+/// For how long the primary's view and that of one more, who says the same now, have said so.
+fn agreed_for<W: PartialEq>(
+    inputs: Inputs<'_>,
+    ordinal: Ordinal,
+    part: &Part,
+    word: impl Fn(&GroupView) -> W,
+) -> Duration {
     let (seen, state, watch) = (inputs.seen, inputs.state, inputs.watch);
-    let told = watch.equal_for(&Part::Told(ordinal));
+    let told = watch.equal_for(part);
     let primary = views::primary(seen, state).filter(|primary| *primary != ordinal);
     let Some(primary) = primary else { return told.min(watch.equal_for(&Part::Process(ordinal))) };
     let first = told.min(watch.equal_for(&Part::Process(primary)));
     let others = state.members.keys().filter(|other| **other != primary && **other != ordinal);
     let views: Vec<_> =
         others.filter_map(|other| Some((*other, views::view_of(seen, state, *other)?))).collect();
-    let (name, pod) = (views::name_of(state, ordinal), seen.pods.get(&ordinal));
-    let says = views::view_of(seen, state, primary).map(|view| listed_in(view, &name, pod));
-    let agrees = views.iter().filter(|(_, view)| Some(listed_in(view, &name, pod)) == says);
+    let says = views::view_of(seen, state, primary).map(&word);
+    let agrees = views.iter().filter(|(_, view)| Some(word(view)) == says);
     let second = agrees.map(|(other, _)| watch.equal_for(&Part::Process(*other))).max();
     match (views.is_empty(), second) {
         (true, _) => first,
@@ -221,7 +247,7 @@ fn absent_for(inputs: Inputs<'_>, ordinal: Ordinal) -> Duration {
     let mut equal: Vec<Duration> = majority.agree.iter().map(process).collect();
     equal.sort_unstable_by(|one, other| other.cmp(one));
     let last = equal.get(majority.half).copied().unwrap_or_default();
-    let proven = watch.equal_for(&Part::Absent(ordinal));
+    let proven = watch.equal_for(&Part::Presence(ordinal));
     watch.equal_for(&Part::Told(ordinal)).min(proven).min(last).min(process(&majority.primary))
 }
 

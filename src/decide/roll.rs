@@ -268,7 +268,7 @@ impl<'a> Plan<'a> {
         let settled =
             |question: Question<'_>| question.is_settled(self.inputs, self.inputs.times.settle);
         let blocked = self.pods.blocked(&self.digest);
-        let stays = || blocked.iter().any(|ordinal| settled(Question::Process(*ordinal)));
+        let stays = || blocked.iter().any(|ordinal| settled(Question::Down(*ordinal)));
         settled(Question::Set) && (self.is_refused() || stays())
     }
 
@@ -519,7 +519,13 @@ impl<'a> Plan<'a> {
         if !Question::Roll.is_settled(inputs, inputs.times.settle) {
             let name = views::name_of(inputs.state, ordinal);
             let message = format!("{name} is next once the members have settled");
-            return Decision::wait(Reason::RollingImage, message);
+            let waiting = Waiting::new(Reason::RollingImage, message);
+            // The last one that came back may have done so at the deadline.
+            let late = inputs.wanted.rollout.deadline.saturating_add(inputs.times.orphan);
+            return match inputs.watch.rolling_for() >= late {
+                true => self.halt(&waiting),
+                false => Decision::Wait(waiting),
+            };
         }
         let is_primary = views::primary(inputs.seen, inputs.state) == Some(ordinal);
         let first = if is_primary { before_primary(inputs, ordinal) } else { None };

@@ -84,6 +84,11 @@ pub(super) fn table(facts: Facts) -> Behind {
     }
 }
 
+/// Whether a member stands behind the entry of this place.
+pub(super) fn is_somebodys(inputs: Inputs<'_>, ordinal: Ordinal) -> bool {
+    behind(inputs, ordinal) == Behind::Member
+}
+
 /// Who stands behind the entry of this place.
 fn behind(inputs: Inputs<'_>, ordinal: Ordinal) -> Behind {
     let Inputs { wanted, seen, state, .. } = inputs;

@@ -18,6 +18,9 @@ pub const PROBES_MAX: u32 = 5;
 /// says nothing of the member, and a status that followed each of them would never rest.
 pub const MISSES_MAX: u32 = 3;
 
+/// What went so long ago is forgotten. Longer than any proof takes.
+const FORGOTTEN_AFTER: Duration = Duration::from_hours(24);
+
 /// What was seen of one cache over time.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Watch {
@@ -97,6 +100,8 @@ impl Watch {
                 *known = (None, now);
             }
         }
+        // What went so long ago is as good as never seen: nothing is asked for as long as that.
+        self.parts.retain(|_, known| known.0.is_some() || now.since(known.1) < FORGOTTEN_AFTER);
         for (part, value) in parts {
             let known = self.parts.entry(part).or_insert((None, now));
             if known.0 != Some(value) {

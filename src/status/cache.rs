@@ -355,14 +355,15 @@ fn catalogs_wait(facts: &Facts<'_>) -> Option<String> {
 
 fn needs_attention(facts: &Facts<'_>) -> Verdict {
     let inputs = facts.inputs;
+    // Nothing that else is asked of a person has an effect before that.
+    if let Some(message) = spec_older(facts) {
+        return Verdict::yes(Reason::SpecOlder, message);
+    }
     if let Some(message) = inputs.state.operation.as_ref().and_then(operation::parked_message) {
         return Verdict::yes(Reason::Parked, with_drains(facts, message));
     }
     if let Some((reason, message)) = degraded::volume_going(facts) {
         return Verdict::yes(reason, message);
-    }
-    if let Some(message) = spec_older(facts) {
-        return Verdict::yes(Reason::SpecOlder, message);
     }
     if let Some(waiting) = waiting(facts)
         && is_for_a_person(waiting.reason)

@@ -118,6 +118,10 @@ fn not_seen(facts: &Facts<'_>) -> Option<Verdict> {
 fn not_complete(facts: &Facts<'_>) -> Option<Verdict> {
     let inputs = facts.inputs;
     let no = |(reason, message)| Some(Verdict::no(reason, message));
+    // Unlike a pause nobody has asked for that.
+    if let Some(message) = super::cache::spec_older(facts) {
+        return no((Reason::SpecOlder, message));
+    }
     if let Some((reason, why)) = super::cache::standstill(facts)
         && let Some(what) = super::cache::unmet(facts)
     {

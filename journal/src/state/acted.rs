@@ -15,6 +15,15 @@ pub struct Acted {
     /// Sequence of the record by which somebody confirmed an older spec, so that what was begun
     /// before counts no more; 0 when nobody did.
     pub since_seq: u64,
+    /// Whether a spec was found to be older than this, and nobody has confirmed one since.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub unconfirmed: bool,
+}
+
+/// The form of this signature is serde's.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_false(is: &bool) -> bool {
+    !*is
 }
 
 /// A spec that is older than what was acted on.
@@ -44,12 +53,17 @@ impl CacheState {
     /// there counts here, unless somebody confirmed a spec since.
     pub fn acted_after(&self, before: Option<Acted>) -> Option<Acted> {
         if let Some(Older { acted, acted_size, .. }) = self.older {
-            return Some(Acted { generation: acted, size: acted_size, since_seq: 0 });
+            let (generation, size) = (acted, acted_size);
+            return Some(Acted { generation, size, since_seq: 0, unconfirmed: true });
         }
         let own = self.acted_on();
         match (own, before) {
             (Some(own), _) if own.since_seq > 0 => Some(own),
-            (Some(own), Some(before)) if own.generation < before.generation => Some(before),
+            (Some(own), Some(before))
+                if before.unconfirmed || own.generation < before.generation =>
+            {
+                Some(before)
+            }
             (own, before) => own.or(before),
         }
     }
@@ -74,7 +88,8 @@ impl CacheState {
             refuse_if(self.older.is_none(), event, "no older one waits for it")?;
             self.older = None;
             let (generation, size) = (*generation, Some(*size));
-            self.acted = Some(Acted { generation, size, since_seq: stamp.seq });
+            let (since_seq, unconfirmed) = (stamp.seq, false);
+            self.acted = Some(Acted { generation, size, since_seq, unconfirmed });
         }
         Ok(())
     }
@@ -88,8 +103,8 @@ fn after(
     goal: &Goal,
     cause: &Cause,
 ) -> Option<Acted> {
-    let Acted { generation, size, since_seq } =
-        acted.unwrap_or(Acted { generation: 0, size: None, since_seq: 0 });
+    let none = Acted { generation: 0, size: None, since_seq: 0, unconfirmed: false };
+    let Acted { generation, size, since_seq, .. } = acted.unwrap_or(none);
     let counts = answers_to_the_cache(kind) && begun_seq > since_seq;
     if !counts || cause.generation < generation {
         return acted;
@@ -98,7 +113,7 @@ fn after(
         Goal::Members { size, .. } => Some(*size),
         _ => size,
     };
-    Some(Acted { generation: cause.generation, size, since_seq })
+    Some(Acted { generation: cause.generation, size, since_seq, unconfirmed: false })
 }
 
 /// Whether an operation's generation is the cache's own, and not that of a DataGrid or a GridTemplate.

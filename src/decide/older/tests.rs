@@ -158,12 +158,50 @@ fn a_spec_of_the_same_generation_or_a_newer_one_is_not_older_nor_is_one_that_not
 fn what_was_acted_on_before_a_cache_was_left_counts_when_it_is_back() {
     let mut world = World::group(3);
     world.wanted.replicate = false;
-    world.wanted.acted_before = Some(Acted { generation: 7, size: Some(3), since_seq: 0 });
+    let acted = Acted { generation: 7, size: Some(3), since_seq: 0, unconfirmed: false };
+    world.wanted.acted_before = Some(acted);
     world.wanted.size = 1;
     assert!(waits_for_a_person(&next(&mut world)), "{:?}", world.decide());
     assert_eq!((older(&world).acted, older(&world).acted_size), (7, Some(3)));
     world.wanted.confirms = word(&world);
     assert!(matches!(next(&mut world), Decision::Run { step: Step::DisjoinMember { .. }, .. }));
+}
+
+/// The same, and it had been found to be older: that was never confirmed, whatever it counts by now.
+#[test]
+fn what_nobody_confirmed_before_a_cache_was_left_is_not_confirmed_when_it_is_back() {
+    let mut world = set_back(1);
+    world.follow(world.decide());
+    let acted_before = world.state.acted_after(None);
+    let mut back = World::group(3);
+    (back.wanted.replicate, back.wanted.size, back.wanted.generation) = (false, 1, 12);
+    back.wanted.acted_before = acted_before;
+    assert!(waits_for_a_person(&next(&mut back)), "{:?}", back.decide());
+    back.wanted.confirms = word(&back);
+    assert!(matches!(next(&mut back), Decision::Run { step: Step::DisjoinMember { .. }, .. }));
+}
+
+/// An entry that was to go, by a request that never arrived.
+#[test]
+fn no_ghost_is_removed_again_for_an_older_spec_nor_in_a_pause() {
+    for paused in [true, false] {
+        let mut world = set_back(3);
+        world.wanted.generation = 8;
+        (0..3).for_each(|ordinal| world.report(ordinal, &[0, 1, 2, 3]));
+        let decision = next(&mut world);
+        let Decision::Run { step: step @ Step::RemoveGhostMember { .. }, .. } = decision else {
+            panic!("{decision:?}")
+        };
+        world.intend(step);
+        world.watch.unsettle();
+        world.wanted.paused = paused;
+        if !paused {
+            world.wanted.generation = 3;
+        }
+        let decision = next(&mut world);
+        assert!(matches!(decision, Decision::Wait(_)), "{decision:?}");
+        assert_eq!(world.state.open_step(), None);
+    }
 }
 
 /// A scale-down whose disjoin never arrived, while the API server is set back.

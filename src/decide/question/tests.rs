@@ -150,7 +150,7 @@ fn each_question_is_kept_open_by_what_could_contradict_it_and_by_nothing_else() 
         (Question::Set, &[Set]),
         (Question::Objects(PLACE), &[Claim]),
         (Question::AllObjects, &[Claim, Set]),
-        (Question::Process(PLACE), &[Crash, Speech, Claim]),
+        (Question::Down(PLACE), &[Crash, Speech, Claim]),
         (Question::Join(PLACE), &[Primary, Speech, Word, Claim]),
         (removal(false), &[Primary, Asked, Word, Task]),
         (removal(true), &[Primary, Asked, Word]),
@@ -339,4 +339,61 @@ fn an_absence_is_settled_by_as_many_catalogs_as_make_a_majority() {
         }
         assert_eq!(found, is_settled, "{flapping} flap");
     }
+}
+
+/// The words of all may be the same all the time, while one of them says now this and now that.
+#[test]
+fn a_primary_that_says_now_this_and_now_that_keeps_it_open_whoever_else_holds_both_words() {
+    let says = |world: &mut World, by: u32, status: MemberStatus| {
+        let report = world.seen.reports.get_mut(&by).unwrap();
+        for answer in [Some(&mut report.group), report.group_again.as_mut()].into_iter().flatten() {
+            let Answer::Known(view) = answer else { panic!("no view") };
+            view.members[PLACE as usize].status = status.clone();
+        }
+    };
+    for flaps in [true, false] {
+        let mut world = World::group(5);
+        let mut settled = false;
+        for look in 0..6 {
+            says(&mut world, 1, MemberStatus::Unreachable);
+            says(&mut world, 3, MemberStatus::Online);
+            let away = flaps && look % 2 == 1;
+            says(
+                &mut world,
+                0,
+                if away { MemberStatus::Unreachable } else { MemberStatus::Online },
+            );
+            world.after(world.times.settle / 2);
+            settled |= Question::Roll.is_settled(world.inputs(), world.times.settle);
+        }
+        assert_eq!(settled, !flaps);
+    }
+}
+
+/// A pod that is down since a moment ago is not down for as long as its process has been the same.
+#[test]
+fn a_pod_is_down_for_as_long_as_it_is_not_ready() {
+    let mut world = World::group(5);
+    world.after(world.times.settle * 3);
+    world.seen.pods.get_mut(&PLACE).unwrap().ready = false;
+    world.observe();
+    assert!(!Question::Down(PLACE).is_settled(world.inputs(), world.times.settle));
+    world.after(world.times.settle);
+    assert!(Question::Down(PLACE).is_settled(world.inputs(), world.times.settle));
+}
+
+/// The members say different things of its state, and all that it is listed.
+#[test]
+fn what_became_of_a_removal_rests_on_whether_it_is_listed_and_not_in_which_state() {
+    let mut world = World::group(5);
+    let survivor = world.survivor(0);
+    let report = world.seen.reports.get_mut(&0).unwrap();
+    for answer in [Some(&mut report.group), report.group_again.as_mut()].into_iter().flatten() {
+        let Answer::Known(view) = answer else { panic!("no view") };
+        view.members[PLACE as usize].status = MemberStatus::Unreachable;
+    }
+    world.after(world.times.settle);
+    let removal = Question::Removal { member: PLACE, survivor: &survivor, ended: true };
+    assert!(removal.is_settled(world.inputs(), world.times.settle));
+    assert!(!Question::Listed(PLACE).is_settled(world.inputs(), world.times.settle));
 }

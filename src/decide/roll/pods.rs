@@ -128,7 +128,7 @@ impl<'a> Pods<'a> {
         if taken::keeps_pods(self.inputs).is_some() {
             return None;
         }
-        let stays_so = |ordinal| Question::Process(ordinal).is_settled(self.inputs, times.settle);
+        let stays_so = |ordinal| Question::Down(ordinal).is_settled(self.inputs, times.settle);
         let former = state.former.as_ref().map(|former| former.digest.as_str());
         let down: Vec<Ordinal> = self
             .wanted()

@@ -67,7 +67,11 @@ pub(super) fn window(inputs: Inputs<'_>) -> Duration {
         Step::UploadTemplate { name, .. } | Step::DeleteTemplate { name, .. } => {
             inputs.seen.template(name).is_err() || wish::is_given_up(inputs, open)
         }
-        Step::DisjoinMember { .. } if wish::is_given_up(inputs, open) => true,
+        Step::DisjoinMember { .. } | Step::RemoveGhostMember { .. }
+            if wish::is_given_up(inputs, open) =>
+        {
+            true
+        }
         step => parts::asked(step)
             .is_some_and(|(ordinal, then)| views::changed(inputs.seen, ordinal, then)),
     };

@@ -6,7 +6,7 @@ use xsld_journal::state::OpenStep;
 use super::probe::removal;
 use super::{Standing, close, in_doubt, is_a_task, proof, standing};
 use crate::crd::conditions::ConditionReason as Reason;
-use crate::decide::{self, Decision, Inputs, Waiting};
+use crate::decide::{self, Decision, Inputs, Waiting, stray};
 
 /// What would be done now about a step that did not take effect, were it not open.
 pub(super) enum Now {
@@ -53,12 +53,15 @@ pub(super) fn now(inputs: Inputs<'_>, open: &OpenStep) -> Now {
     }
 }
 
-/// Whether a member that was to leave is to stay: the spec has come to want it, or is an older one that
-/// nobody has confirmed.
+/// Whether who was to leave is to stay: the spec has come to want it, somebody stands behind the entry, or
+/// nothing is done for the spec now.
 fn is_wanted_again(inputs: Inputs<'_>, step: &Step) -> bool {
-    let Inputs { wanted, state, .. } = inputs;
-    let wants = |member: &MemberRef| member.ordinal < wanted.size || state.older.is_some();
-    matches!(step, Step::DisjoinMember { member, .. } if !wanted.deleting && wants(member))
+    let stays = match step {
+        Step::DisjoinMember { member, .. } => member.ordinal < inputs.wanted.size,
+        Step::RemoveGhostMember { member, .. } => stray::is_somebodys(inputs, member.ordinal),
+        _ => return false,
+    };
+    !inputs.wanted.deleting && (stays || inputs.standstill().is_some())
 }
 
 /// Whether two steps ask for the same. Which member is asked matters for who may still answer, and not
@@ -92,10 +95,10 @@ pub(super) fn is_given_up(inputs: Inputs<'_>, open: &OpenStep) -> bool {
 
 /// Ends a step that would not be decided any more. A request to the API server cannot be on its way
 /// any more and names its object by UID, so it is void. What was asked of the group is not sent again,
-/// and is void once nothing of it can come about: a disjoin, when none was seen for the orphan time.
+/// and is void once nothing of it can come about: a removal, when none was seen for the orphan time.
 pub(super) fn given_up(inputs: Inputs<'_>, open: &OpenStep) -> Decision {
     let is_past = match &open.step {
-        Step::DisjoinMember { member, survivor } => {
+        Step::DisjoinMember { member, survivor } | Step::RemoveGhostMember { member, survivor } => {
             removal(member, survivor, false).is_settled(inputs, inputs.times.orphan)
         }
         _ => false,

@@ -6,6 +6,7 @@
 //! What is really on the volumes is told by the model, and never by what the operator made of it.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::io::Write as _;
 
 use xsld_journal::event::{Ordinal, Step};
 use xsld_journal::state::CacheState;
@@ -273,8 +274,8 @@ fn every_adoption_ends_well_or_with_a_person_and_no_volume_that_holds_anything_i
             }
         }
     }
-    println!(
-        "adoption: {begun} beginnings, {states} states, {well} end well, {people} with a person"
-    );
+    let told =
+        format!("{begun} beginnings, {states} states, {well} end well, {people} with a person");
+    writeln!(std::io::stdout(), "adoption: {told}").unwrap();
     assert!(states > 1000 && well > 500 && people > 100, "{states} {well} {people}");
 }
