@@ -25,7 +25,8 @@ pub(super) fn news(inputs: Inputs<'_>) -> Option<Event> {
     let (generation, size) = (wanted.generation, wanted.size);
     if let Some(older) = &state.older {
         let confirmed = wanted.confirms.as_deref().map(str::trim);
-        let is_confirmed = confirmed == Some(&*word(generation, older));
+        // What goes with the cache was told when it was deleted.
+        let is_confirmed = !wanted.deleting && confirmed == Some(&*word(generation, older));
         return is_confirmed.then_some(Event::SpecConfirmed { generation, size });
     }
     let acted = state.acted_after(wanted.acted_before)?;

@@ -519,13 +519,7 @@ impl<'a> Plan<'a> {
         if !Question::Roll.is_settled(inputs, inputs.times.settle) {
             let name = views::name_of(inputs.state, ordinal);
             let message = format!("{name} is next once the members have settled");
-            let waiting = Waiting::new(Reason::RollingImage, message);
-            // The last one that came back may have done so at the deadline.
-            let late = inputs.wanted.rollout.deadline.saturating_add(inputs.times.orphan);
-            return match inputs.watch.rolling_for() >= late {
-                true => self.halt(&waiting),
-                false => Decision::Wait(waiting),
-            };
+            return Decision::wait(Reason::RollingImage, message);
         }
         let is_primary = views::primary(inputs.seen, inputs.state) == Some(ordinal);
         let first = if is_primary { before_primary(inputs, ordinal) } else { None };

@@ -84,9 +84,11 @@ pub(super) fn table(facts: Facts) -> Behind {
     }
 }
 
-/// Whether a member stands behind the entry of this place.
+/// Whether somebody stands behind the entry of this place, or may. Whoever is recorded there is found
+/// to be lost by other evidence.
 pub(super) fn is_somebodys(inputs: Inputs<'_>, ordinal: Ordinal) -> bool {
-    behind(inputs, ordinal) == Behind::Member
+    let is_recorded = inputs.state.members.contains_key(&ordinal);
+    !is_recorded && behind(inputs, ordinal) != Behind::Nobody
 }
 
 /// Who stands behind the entry of this place.

@@ -355,15 +355,20 @@ fn catalogs_wait(facts: &Facts<'_>) -> Option<String> {
 
 fn needs_attention(facts: &Facts<'_>) -> Verdict {
     let inputs = facts.inputs;
-    // Nothing that else is asked of a person has an effect before that.
-    if let Some(message) = spec_older(facts) {
-        return Verdict::yes(Reason::SpecOlder, message);
-    }
-    if let Some(message) = inputs.state.operation.as_ref().and_then(operation::parked_message) {
-        return Verdict::yes(Reason::Parked, with_drains(facts, message));
+    let parked = inputs.state.operation.as_ref().and_then(operation::parked_message);
+    let older = spec_older(facts);
+    if let (Some(message), None) = (&parked, &older) {
+        return Verdict::yes(Reason::Parked, with_drains(facts, message.clone()));
     }
     if let Some((reason, message)) = degraded::volume_going(facts) {
         return Verdict::yes(reason, message);
+    }
+    if let Some(older) = older {
+        let message = match parked {
+            Some(parked) => format!("{older}. Beside that: {parked}"),
+            None => older,
+        };
+        return Verdict::yes(Reason::SpecOlder, with_drains(facts, message));
     }
     if let Some(waiting) = waiting(facts)
         && is_for_a_person(waiting.reason)
@@ -393,7 +398,7 @@ fn needs_attention(facts: &Facts<'_>) -> Verdict {
 
 /// What is told of a spec that is older than what was acted on, until somebody confirms it.
 pub(super) fn spec_older(facts: &Facts<'_>) -> Option<String> {
-    let older = facts.inputs.state.older.as_ref()?;
+    let older = facts.inputs.state.older.as_ref().filter(|_| !facts.deleting)?;
     let metadata = &facts.inputs.object.metadata;
     let name = metadata.name.as_deref().unwrap_or_default();
     let object = (metadata.namespace.as_deref().unwrap_or_default(), name);

@@ -84,6 +84,7 @@ fn with_a_cache_whose_spec_is_older_no_volume_goes() {
     world.wanted.cascade = Cascade::Delete;
     assert!(matches!(next(&mut world), Decision::Run { step: Step::DeleteStatefulSet { .. }, .. }));
     world.run_and_succeed(Step::DeleteStatefulSet { uid: "set".into() });
+    world.wanted.confirms = word(&world);
     let at = world.seen.at;
     world.seen = Observation { at, claims: world.seen.claims.clone(), ..World::new(0).seen };
     let closes = loop {
@@ -98,6 +99,7 @@ fn with_a_cache_whose_spec_is_older_no_volume_goes() {
         }
     };
     assert_eq!(world.seen.claims.len(), 3);
+    assert!(world.state.older.is_some(), "nobody confirms what goes");
     assert!(format!("{closes:?}").contains("its volumes stay"), "{closes:?}");
 }
 

@@ -362,21 +362,3 @@ fn a_pod_whose_claim_somebody_deleted_is_not_deleted_by_a_roll() {
     world.follow(decision);
     assert_eq!(told(&world.settled()), "wait RolloutHalted");
 }
-
-/// Everybody is back, and something that counts comes and goes all the time.
-#[test]
-fn a_roll_whose_members_never_settle_halts_and_says_so() {
-    let mut world = group(3);
-    world.want("d2");
-    world.up_to("roll c-2 to d2");
-    world.take_effect();
-    let unsettled = |world: &mut World, span| {
-        world.after(span);
-        world.watch.unsettle();
-        world.observe();
-        told(&world.decide())
-    };
-    let (deadline, orphan) = (world.wanted.rollout.deadline, world.times.orphan);
-    assert_eq!(unsettled(&mut world, deadline), "wait RollingImage");
-    assert_eq!(unsettled(&mut world, orphan), "park RolloutHalted");
-}
