@@ -381,7 +381,9 @@ impl<'a> Pass<'a> {
     fn note_operation(&mut self) {
         self.watch.note_roll(roll::marker(&self.state));
         self.watch.note_deletion(deletion::marker(&self.state));
-        self.watch.note_retried(self.state.operation.as_ref().map_or(0, |open| open.retried_seq));
+        let open = self.state.operation.as_ref();
+        self.watch.note_retried(open.map_or(0, |open| open.retried_seq));
+        self.watch.note_parked(open.is_some_and(|open| open.parked.is_some()));
     }
 
     /// What effects on this cache need.

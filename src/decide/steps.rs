@@ -77,9 +77,11 @@ pub(super) fn settle(inputs: Inputs<'_>, open: &OpenStep) -> Decision {
     }
 }
 
-/// Sends an attempt again that is still to be made, unless that was without effect too often.
+/// Sends an attempt again that is still to be made, unless that was without effect too often. Where it
+/// was parked because nobody told anything, what was heard since is an answer: it goes on.
 fn send_again(inputs: Inputs<'_>, open: &OpenStep) -> Decision {
-    if inputs.watch.probes() >= PROBES_MAX {
+    let heard = inputs.watch.parked_for().is_some_and(|parked| probe::equal_for(inputs) < parked);
+    if inputs.watch.probes() >= PROBES_MAX && !heard {
         let what = format!("{} was sent again and again without effect", open.step.describe());
         return in_doubt(inputs, open, Waiting::new(Reason::StepFailed, what));
     }

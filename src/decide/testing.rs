@@ -174,7 +174,9 @@ impl World {
         self.watch = super::steps::observed(self.inputs(), Moment(self.now));
         self.watch.note_roll(super::roll::marker(&self.state));
         self.watch.note_deletion(super::deletion::marker(&self.state));
-        self.watch.note_retried(self.state.operation.as_ref().map_or(0, |open| open.retried_seq));
+        let open = self.state.operation.as_ref();
+        self.watch.note_retried(open.map_or(0, |open| open.retried_seq));
+        self.watch.note_parked(open.is_some_and(|open| open.parked.is_some()));
         self.watch.note_lost_primary(super::replication::unseen_primary(&self.seen, &self.state));
         let undecided = super::undecided(self.inputs());
         self.watch.note_undecided(undecided);

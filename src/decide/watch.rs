@@ -55,6 +55,8 @@ pub struct Watch {
     undecided_since: Moment,
     /// The record by which a person last let the operation go on.
     retried: u64,
+    /// Since when the operation is seen to be parked.
+    parked: Option<Moment>,
     /// The attempt that this very process sent last.
     pub sent_here: Option<StepKey>,
 }
@@ -222,6 +224,23 @@ impl Watch {
     /// How long the same could not be decided, whatever else changed meanwhile.
     pub fn undecided_for(&self) -> Duration {
         if self.undecided.is_some() { self.now.since(self.undecided_since) } else { Duration::ZERO }
+    }
+
+    /// Takes note of whether the operation is parked: probes are counted from nothing once it goes on.
+    pub fn note_parked(&mut self, parked: bool) {
+        match (parked, self.parked) {
+            (true, None) => self.parked = Some(self.now),
+            (false, Some(_)) => {
+                self.parked = None;
+                self.busy();
+            }
+            (true, Some(_)) | (false, None) => {}
+        }
+    }
+
+    /// How long the operation has been seen to be parked; none while it is not.
+    pub(super) fn parked_for(&self) -> Option<Duration> {
+        self.parked.map(|since| self.now.since(since))
     }
 
     /// Takes note of whether a member at rest did not answer in the last look.

@@ -158,8 +158,9 @@ impl<'a> Ideal<'a> {
     fn note(&mut self) {
         self.watch.note_roll(crate::decide::roll::marker(&self.state));
         self.watch.note_deletion(crate::decide::deletion::marker(&self.state));
-        let retried = self.state.operation.as_ref().map_or(0, |open| open.retried_seq);
-        self.watch.note_retried(retried);
+        let open = self.state.operation.as_ref();
+        self.watch.note_retried(open.map_or(0, |open| open.retried_seq));
+        self.watch.note_parked(open.is_some_and(|open| open.parked.is_some()));
         let lost = replication::unseen_primary(&self.seen, &self.state);
         self.watch.note_lost_primary(lost);
     }

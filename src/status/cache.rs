@@ -408,8 +408,10 @@ pub(super) fn spec_older(facts: &Facts<'_>) -> Option<String> {
 /// Why nothing new is done for the spec; none when it is followed.
 pub(super) fn standstill(facts: &Facts<'_>) -> Option<(Reason, &'static str)> {
     match facts.inputs.state.older {
-        Some(_) => Some((Reason::SpecOlder, "the spec is older than what was acted on")),
-        None => facts.inputs.object.spec.paused.then_some((Reason::Paused, "spec.paused is set")),
+        Some(_) if !facts.deleting => {
+            Some((Reason::SpecOlder, "the spec is older than what was acted on"))
+        }
+        _ => facts.inputs.object.spec.paused.then_some((Reason::Paused, "spec.paused is set")),
     }
 }
 

@@ -237,3 +237,26 @@ fn a_doubt_that_never_comes_to_rest_is_parked_all_the_same() {
     }
     assert!(parked.is_some_and(|second| second > 60), "{parked:?}");
 }
+
+/// It is parked because the joining member tells nothing; then that one says that nothing ever came.
+#[test]
+fn what_was_parked_in_silence_is_sent_once_its_member_says_that_nothing_came() {
+    let (mut world, key) = joining(3, 3);
+    world.seen.reports.remove(&3);
+    world.watch.unsettle();
+    let found = recorded(&mut world, 1000, |_, _| {});
+    assert_eq!(found.map(|(_, events)| events), Some(vec!["operation_parked"]));
+    world.follow(world.decide());
+    world.after(Duration::from_secs(1));
+    world.report(3, &[3]);
+    let found = recorded(&mut world, 60, |_, _| {});
+    assert_eq!(found.map(|(_, events)| events), Some(vec!["operation_resumed"]));
+    world.follow(world.decide());
+    world.observe();
+    assert_eq!(world.decide(), Decision::Resend { key });
+    // Sent again and again, and nothing comes of it: that is no news any more.
+    let found = recorded(&mut world, 1000, |_, _| {});
+    assert_eq!(found.map(|(_, events)| events), Some(vec!["operation_parked"]));
+    world.follow(world.decide());
+    assert_eq!(recorded(&mut world, 1000, |_, _| {}), None);
+}
