@@ -177,6 +177,13 @@ fn what_nobody_confirmed_before_a_cache_was_left_is_not_confirmed_when_it_is_bac
     let acted_before = world.state.acted_after(None);
     let mut back = World::group(3);
     (back.wanted.replicate, back.wanted.size, back.wanted.generation) = (false, 1, 12);
+    // Something was done for it there before anybody looked at its age.
+    back.apply(Event::OperationBegun {
+        kind: OperationKind::Repair,
+        goal: Goal::Members { size: 3, catalogs: 3 },
+        cause: Cause { generation: 9, reason: "test".into() },
+    });
+    back.apply(Event::OperationEnded { end: End::Succeeded });
     back.wanted.acted_before = acted_before;
     assert!(waits_for_a_person(&next(&mut back)), "{:?}", back.decide());
     back.wanted.confirms = word(&back);
