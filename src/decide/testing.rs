@@ -192,11 +192,6 @@ impl World {
         self.state.apply(stamp, &event).unwrap();
     }
 
-    /// Goes on behind this record, as after a while of which nothing is told.
-    pub(crate) fn skip_to(&mut self, seq: u64) {
-        self.seq = seq;
-    }
-
     /// Appends the intent of a step and returns its key.
     pub(crate) fn intend(&mut self, step: Step) -> StepKey {
         let target = step.target();

@@ -1,7 +1,5 @@
 //! What an adoption promises, told on a small world.
 
-mod model;
-
 use std::collections::BTreeSet;
 
 use xsld_journal::event::{AdoptedMember, Event, OperationKind, Ordinal, Receipt, Step, Text};
