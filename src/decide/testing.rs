@@ -159,12 +159,6 @@ impl World {
         self.decide()
     }
 
-    /// Looks once more after `span`.
-    pub(crate) fn now_is_later(&mut self, span: Duration) {
-        self.now += span;
-        self.observe();
-    }
-
     /// The decision once the settle time has passed without a change.
     pub(crate) fn settled(&mut self) -> Decision {
         self.after(self.times.settle)

@@ -242,9 +242,7 @@ fn a_disjoin_that_never_arrived_is_not_sent_again_for_an_older_spec() {
 fn a_disjoin_that_never_arrived_is_not_sent_again_once_its_member_is_wanted() {
     let mut world = leaving();
     (world.wanted.generation, world.wanted.size) = (9, 3);
-    world.observe();
-    world.now_is_later(world.times.settle);
-    let Decision::InDoubt(waiting) = world.decide() else { panic!("{:?}", world.decide()) };
+    let Decision::InDoubt(waiting) = world.settled() else { panic!("{:?}", world.decide()) };
     assert!(waiting.message.contains("not sent again"), "{}", waiting.message);
     assert_eq!(next(&mut world), Decision::Rest);
     assert!(world.state.leaving.is_empty() && world.state.members.contains_key(&2));
